@@ -1,0 +1,58 @@
+"""seqlra: train Elman RNNs and MLPs without back-propagation, by Local Representation Alignment."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqlra.engine import Step as Step
+    from seqlra.engine import run as run
+    from seqlra.engine import update as update
+    from seqlra.errors import Diverged as Diverged
+    from seqlra.errors import SeqlraError as SeqlraError
+    from seqlra.graph import Graph as Graph
+    from seqlra.graph import mlp as mlp
+    from seqlra.initialization import initialize as initialize
+    from seqlra.losses import LocalLoss as LocalLoss
+    from seqlra.losses import OutputLoss as OutputLoss
+    from seqlra.rules import Backprop as Backprop
+    from seqlra.rules import LRADiff as LRADiff
+    from seqlra.rules import LRAFeedback as LRAFeedback
+    from seqlra.rules import Rule as Rule
+    from seqlra.subgraph import Connection as Connection
+    from seqlra.subgraph import Input as Input
+    from seqlra.subgraph import Subgraph as Subgraph
+    from seqlra.units import Activation as Activation
+    from seqlra.units import Discretizer as Discretizer
+
+_HOMES = {
+    "seqlra.engine": ("Step", "run", "update"),
+    "seqlra.errors": ("Diverged", "SeqlraError"),
+    "seqlra.graph": ("Graph", "mlp"),
+    "seqlra.initialization": ("initialize",),
+    "seqlra.losses": ("LocalLoss", "OutputLoss"),
+    "seqlra.rules": ("Backprop", "LRADiff", "LRAFeedback", "Rule"),
+    "seqlra.subgraph": ("Connection", "Input", "Subgraph"),
+    "seqlra.units": ("Activation", "Discretizer"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = list(_HOME)
+
+try:
+    __version__ = version("seqlra")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line can answer before torch is loaded."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'seqlra' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

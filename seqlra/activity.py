@@ -1,0 +1,167 @@
+"""The forward pass: what every subgraph computes from the inputs.
+
+Tensors are ``(*stack, rows, units)`` with ``rows = copies * batch``: the copies of a tie lie under each other
+in the order of their steps. An MLP's layers are ties of one copy, so their rows are the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from seqlra.errors import SeqlraError
+from seqlra.graph import Graph
+from seqlra.ties import Base, Read, TiedCopies
+
+
+class Activity:
+    """The state of a graph after a forward pass.
+
+    Args:
+        graph: the graph.
+        inputs: the rows of each input: ``(batch, units)`` for ``"x"``; ``(T * batch, units)``, under the name
+            ``"x"``, for ``"x[1]" .. "x[T]"``. A leading stack axis is allowed. Tokens are integers without
+            the last axis. A lone tensor will do where the graph has one kind of input.
+
+    Attributes:
+        h, z: for each tie of the graph, its pre-activations and outputs, ``(*stack, rows, units)``.
+        batch: the rows of one copy.
+
+    Raises:
+        SeqlraError: inputs that are missing, unknown, or of the wrong shape or type.
+    """
+
+    def __init__(self, graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> None:
+        self.graph = graph
+        fed = {name: base for name, base in graph.layout.bases.items() if base.inputs}
+        given = _named(inputs, fed)
+        first = next(iter(fed))
+        self.batch = _rows(given[first]) // len(fed[first].inputs)
+        for name, base in fed.items():
+            _check(name, given[name], base, self.batch, next(graph.parameters()).dtype)
+        # z* of every base, all its blocks under each other; inputs that nothing else shares are their own storage
+        self._store = {name: tensor for name, tensor in given.items() if len(fed[name].inputs) == fed[name].blocks}
+        for name, base in graph.layout.bases.items():
+            whole = name in self._store or (not base.inputs and base.blocks == 1)
+            if not whole:
+                self._allocate(name, base, given.get(name))
+        self.h: list[Tensor] = []
+        self.z: list[Tensor] = []
+        for tied in graph.ties:
+            self._run(tied)
+
+    def source(self, read: Read, copies: range) -> Tensor:
+        """The rows that these copies of a tie read over one of their connections (tokens: integers)."""
+        store = self._store[read.base]
+        rows = self.rows(range(read.first + copies.start, read.first + copies.stop))
+        return store[..., rows, :] if store.dtype.is_floating_point else store[..., rows]
+
+    def rows(self, copies: range) -> slice:
+        """Where the rows of these copies (or blocks) lie."""
+        return slice(copies.start * self.batch, copies.stop * self.batch)
+
+    def output(self, tie: int) -> Tensor:
+        """z* of a tie, ``(*stack, rows, units)``: what its readers see."""
+        tied = self.graph.ties[tie]
+        return self._store[tied.base][..., self.rows(range(tied.first, tied.first + tied.copies)), :]
+
+    def last(self, base: str) -> Tensor:
+        """The rows ``(*stack, batch, units)`` of the last block of a base: the state that a next chunk starts from."""
+        return self._store[base][..., -self.batch :, :]
+
+    def _allocate(self, name: str, base: Base, given: Tensor | None) -> None:
+        """A storage whose blocks come from several places: states carried in, a walk, several ties."""
+        like = next(self.graph.parameters())
+        store = like.new_empty(*self.graph.stack, base.blocks * self.batch, base.units)
+        for nth, block in enumerate(base.inputs):
+            assert given is not None
+            store[..., self.rows(range(block, block + 1)), :] = given[..., self.rows(range(nth, nth + 1)), :]
+        self._store[name] = store
+
+    def _run(self, tied: TiedCopies) -> None:
+        """One tie: lines "Run feedforward pass" of Algorithm 2, for all its copies at once."""
+        within = tuple(read for read in tied.reads if tied.recurrent and read.base == tied.base)
+        drive = self._drive(tied, tuple(read for read in tied.reads if read not in within))
+        if within:
+            self._walk(tied, drive, within)
+            return
+        z = _f(tied, drive)
+        z_star = z if tied.subgraph.g is None else tied.subgraph.g.g(z)
+        if tied.base in self._store:
+            self._store[tied.base][..., self.rows(range(tied.first, tied.first + tied.copies)), :] = z_star
+        else:
+            self._store[tied.base] = z_star
+        self.h.append(drive)
+        self.z.append(z)
+
+    def _drive(self, tied: TiedCopies, reads: tuple[Read, ...]) -> Tensor:
+        """``sum(source @ W) + b`` over connections whose sources are already there, ``(*stack, rows, units)``."""
+        bias = None if tied.subgraph.bias is None else self.graph.biases[tied.subgraph.bias]
+        total: Tensor | None = None
+        for read in reads:
+            source, weight = self.source(read, range(tied.copies)), self.graph.weights[read.weight]
+            total = _product(source, weight, bias) if total is None else total + _product(source, weight, None)
+        if total is None:  # a recurrence without input
+            like = next(self.graph.parameters())
+            total = like.new_zeros(*self.graph.stack, tied.copies * self.batch, tied.subgraph.units)
+            if bias is not None:
+                total += bias.unsqueeze(-2)
+        return total
+
+    def _walk(self, tied: TiedCopies, h: Tensor, within: tuple[Read, ...]) -> None:
+        """The recurrence, step after step, completing ``h`` in place: the only sequential part of LRA-fdbk."""
+        g = tied.subgraph.g
+        z_star = self._store[tied.base][..., self.rows(range(tied.first, tied.first + tied.copies)), :]
+        z = z_star if g is None else torch.empty_like(h)
+        weights = [self.graph.weights[read.weight] for read in within]
+        for step, after in pairwise(range(tied.copies + 1)):
+            now = self.rows(range(step, after))
+            for read, weight in zip(within, weights, strict=True):
+                h[..., now, :] += self.source(read, range(step, after)) @ weight
+            z[..., now, :] = _f(tied, h[..., now, :])
+            if g is not None:
+                z_star[..., now, :] = g.g(z[..., now, :])
+        self.h.append(h)
+        self.z.append(z)
+
+
+def _f(tied: TiedCopies, h: Tensor) -> Tensor:
+    owner = tied.subgraph.f or tied.subgraph.loss  # an output's f belongs to its loss
+    return owner.f(h)  # type: ignore[union-attr]
+
+
+def _product(source: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``source @ weight + bias``; tokens pick rows of the weights instead, which is the same with one-hot rows."""
+    if not source.dtype.is_floating_point:
+        if source.dim() == 1:
+            picked = weight.index_select(-2, source)
+        else:  # tokens of its own for each model of a stack
+            picked = weight.gather(-2, source.unsqueeze(-1).expand(*source.shape, weight.shape[-1]))
+        return picked if bias is None else picked + bias.unsqueeze(-2)
+    if bias is not None and weight.dim() == 2:
+        return torch.addmm(bias, source, weight)
+    product = source @ weight
+    return product if bias is None else product + bias.unsqueeze(-2)
+
+
+def _named(inputs: Tensor | Mapping[str, Tensor], fed: Mapping[str, Base]) -> dict[str, Tensor]:
+    given = {next(iter(fed)): inputs} if isinstance(inputs, Tensor) else dict(inputs)
+    if set(given) != set(fed):
+        raise SeqlraError(f"the graph reads the inputs {', '.join(fed)}; given: {', '.join(given)}")
+    return given
+
+
+def _check(name: str, tensor: Tensor, base: Base, batch: int, dtype: torch.dtype) -> None:
+    if tensor.dtype.is_floating_point and tensor.dtype != dtype:
+        raise SeqlraError(f"input {name!r} is {tensor.dtype}, the graph {dtype}; convert one with .to()")
+    if tensor.dtype.is_floating_point and tensor.shape[-1] != base.units:
+        raise SeqlraError(f"input {name!r} has {base.units} units; given: a tensor of shape {tuple(tensor.shape)}")
+    if _rows(tensor) != batch * len(base.inputs) or batch == 0:
+        raise SeqlraError(f"input {name!r} needs {len(base.inputs)} x {batch} rows; given: {_rows(tensor)}")
+
+
+def _rows(tensor: Tensor) -> int:
+    return tensor.shape[-2] if tensor.dtype.is_floating_point else tensor.shape[-1]

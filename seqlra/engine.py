@@ -1,0 +1,122 @@
+"""The engine: one forward pass, one walk back, one product for each weight matrix of every tie.
+
+There is one engine for MLPs and RNNs. It runs without autograd, and leaves updates where every
+``torch.optim`` optimiser looks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from seqlra.activity import Activity
+from seqlra.graph import Graph
+from seqlra.rules.base import Rule, Walk
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one update saw.
+
+    Attributes:
+        activity: the forward pass.
+        walk: targets and errors of every tie.
+    """
+
+    activity: Activity
+    walk: Walk
+
+    @property
+    def loss(self) -> Tensor:
+        """The output loss, mean over predictions and summed over outputs: ``(*stack,)``."""
+        walk, ties = self.walk, self.activity.graph.ties
+        outputs = [i for i, tied in enumerate(ties) if tied.subgraph.is_output]
+        return torch.stack([walk.loss(i).value(self.activity.h[i], walk.targets[i]).mean(-1) for i in outputs]).sum(0)
+
+    @property
+    def depth(self) -> Tensor | float:
+        """How many subgraphs were updated for a prediction, on average."""
+        return self.walk.rule.depth(self.walk)
+
+    @property
+    def output(self) -> Tensor:
+        """The output of the last subgraph in the list, ``(*stack, rows, units)``."""
+        return self.activity.z[-1]
+
+
+@torch.no_grad()
+def run(graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """The output of a graph, ``(*stack, rows, units)``: class probabilities under ``cross-entropy``."""
+    return Activity(graph, inputs).z[-1]
+
+
+@torch.no_grad()
+def update(
+    graph: Graph, rule: Rule, inputs: Tensor | Mapping[str, Tensor], targets: Tensor | Mapping[str, Tensor]
+) -> Step:
+    """Run ``rule`` for one mini-batch and put its updates in ``p.grad`` of every parameter.
+
+    What was in ``p.grad`` is overwritten, so no ``zero_grad`` is needed. As with a gradient, an optimiser's
+    step subtracts the update.
+
+    Args:
+        graph: the network; its parameters get their updates.
+        rule: the learning rule.
+        inputs: see `Activity`.
+        targets: the rows of each output, in the order of its copies: class indices ``(rows,)`` or
+            vectors ``(rows, units)``; a mapping by name where there are several outputs.
+
+    Raises:
+        SeqlraError: inputs or targets that do not fit the graph.
+    """
+    activity = Activity(graph, inputs)
+    walk = Walk(rule, activity, targets)
+    _write_updates(walk)
+    return Step(activity, walk)
+
+
+def _write_updates(walk: Walk) -> None:
+    """``dW = source^T d`` and ``db = sum d`` for every tie, summed where names are shared, then finished."""
+    graph, rule = walk.graph, walk.rule
+    scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
+    written: set[nn.Parameter] = set()
+    for tied, d in zip(graph.ties, walk.errors, strict=True):
+        if d is None:
+            continue
+        for read in tied.reads:
+            source = walk.activity.source(read, range(tied.copies))
+            _add_product(_grad(graph.weights[read.weight], written), source, d, scale)
+        if tied.subgraph.bias is not None:
+            _grad(graph.biases[tied.subgraph.bias], written).add_(d.sum(-2), alpha=scale)
+    for held, axes in ((graph.weights, 2), (graph.biases, 1)):
+        for parameter in held.values():
+            grad = _grad(parameter, written)
+            finished = rule.finish(grad, axes)
+            if finished is not grad:
+                grad.copy_(finished)
+
+
+def _grad(parameter: nn.Parameter, written: set[nn.Parameter]) -> Tensor:
+    """Where the update of a parameter is summed up: zeros at its first use in a step."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    elif parameter not in written:
+        parameter.grad.zero_()
+    written.add(parameter)
+    return parameter.grad
+
+
+def _add_product(grad: Tensor, source: Tensor, d: Tensor, scale: float) -> None:
+    """``grad += scale * source^T d``, summed over rows; tokens add to the rows of the weights that they picked."""
+    if not source.dtype.is_floating_point:
+        if source.dim() == 1:
+            grad.index_add_(-2, source, d, alpha=scale)
+        else:
+            grad.scatter_add_(-2, source.unsqueeze(-1).expand_as(d), d * scale)
+    elif grad.dim() == 2:
+        grad.addmm_(source.mT, d, alpha=scale)
+    else:
+        grad.baddbmm_(source.mT.expand(*grad.shape[:-2], -1, -1), d, alpha=scale)

@@ -1,0 +1,21 @@
+"""The errors that a user can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SeqlraError(Exception):
+    """Something the user gave cannot be used; the message says what, and what is accepted.
+
+    The command line prints the message on one line and exits with a status other than 0.
+    """
+
+
+class Diverged(SeqlraError):
+    """Training met NaN or infinity; the message names the step."""
+
+
+def unknown(kind: str, given: object, known: Iterable[str]) -> SeqlraError:
+    """The error for a name that no registry holds, answered with the names that it does."""
+    return SeqlraError(f"unknown {kind} {given!r}; known: {', '.join(known)}")

@@ -1,0 +1,157 @@
+"""A network as a list of computation subgraphs (Section 2.3).
+
+    graph = Graph(mlp(784, [128] * 8, 10, activation="tanh"))
+
+`Graph` is a ``torch.nn.Module`` that checks the list and owns its parameters; `mlp` writes the list of a
+multilayer perceptron. The entries themselves are in `seqlra.subgraph`, and how tied copies are found, so that
+they can run together, in `seqlra.ties`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from seqlra.errors import SeqlraError
+from seqlra.losses import LocalLoss, OutputLoss
+from seqlra.subgraph import Connection, Input, Subgraph
+from seqlra.ties import TiedCopies, tie
+from seqlra.units import Activation, Discretizer
+
+
+class Graph(nn.Module):
+    """A checked list of inputs and subgraphs, in topological order, with the parameters they name.
+
+    ``weights[name]`` is ``(*stack, source units, units)``, ``biases[name]`` ``(*stack, units)`` and the fixed
+    ``feedback[name]`` ``(*stack, units, source units)``, a buffer. All are zero until `initialize` fills them.
+
+    Args:
+        nodes: the list, e.g. from `mlp`.
+        stack: how many models to train side by side, as a leading axis of every parameter; None for one
+            model without that axis.
+
+    Raises:
+        SeqlraError: a name used twice, a source that does not come earlier, shared parameters whose
+            shapes differ, no output, an output that is read.
+    """
+
+    def __init__(self, nodes: Sequence[Input | Subgraph], stack: int | None = None) -> None:
+        super().__init__()
+        self.nodes = tuple(nodes)
+        self.stack = () if stack is None else (stack,)
+        self.inputs = tuple(node for node in self.nodes if isinstance(node, Input))
+        self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
+        self._check_names()
+        self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        self.feedback = Buffers()
+        self._make_parameters()
+        self.layout = tie(self.nodes)
+
+    @property
+    def ties(self) -> tuple[TiedCopies, ...]:
+        """The subgraphs grouped into tied copies that run together, in topological order."""
+        return self.layout.ties
+
+    @property
+    def outputs(self) -> tuple[Subgraph, ...]:
+        """The subgraphs whose targets come from the data."""
+        return tuple(subgraph for subgraph in self.subgraphs if subgraph.is_output)
+
+    def extra_repr(self) -> str:
+        """One line a subgraph: what it reads and what it computes."""
+        lines = [f"{node.name}: input of {node.units}" for node in self.inputs]
+        for s in self.subgraphs:
+            computes = s.loss.name if s.f is None else s.f.name + (f", {s.g.name}" if s.g else "")
+            lines.append(f"{s.name}: {s.units} x ({computes}) reads {', '.join(r.source for r in s.reads)}")
+        return "\n".join(lines)
+
+    def _check_names(self) -> None:
+        seen: set[str] = set()
+        outputs = {subgraph.name for subgraph in self.outputs}
+        for node in self.nodes:
+            if node.name in seen:
+                raise SeqlraError(f"the name {node.name!r} stands twice in the list of subgraphs")
+            for read in node.reads if isinstance(node, Subgraph) else ():
+                if read.source not in seen:
+                    raise SeqlraError(
+                        f"subgraph {node.name!r} reads {read.source!r}, which does not come before it in the list"
+                    )
+                if read.source in outputs:
+                    raise SeqlraError(f"subgraph {node.name!r} reads {read.source!r}, which is an output")
+            seen.add(node.name)
+        if not self.outputs:
+            raise SeqlraError("no subgraph is an output: give the last one an output loss, e.g. 'cross-entropy'")
+
+    def _make_parameters(self) -> None:
+        units = {node.name: node.units for node in self.nodes}
+        is_input = {node.name for node in self.inputs}
+        for subgraph in self.subgraphs:
+            for read in subgraph.reads:
+                shape = (units[read.source], subgraph.units)
+                self._declare(self.weights, read.weight, shape)
+                if read.feedback is not None and read.source not in is_input:
+                    self._declare(self.feedback, read.feedback, shape[::-1])
+            if subgraph.bias is not None:
+                self._declare(self.biases, subgraph.bias, (subgraph.units,))
+
+    def _declare(self, held: nn.ParameterDict | Buffers, name: str, shape: tuple[int, ...]) -> None:
+        if "." in name:
+            raise SeqlraError(f"the name of a parameter cannot hold a dot: {name!r}")
+        shape = (*self.stack, *shape)
+        if name not in held:
+            held[name] = torch.zeros(shape) if isinstance(held, Buffers) else nn.Parameter(torch.zeros(shape))
+        elif tuple(held[name].shape) != shape:
+            raise SeqlraError(f"{name!r} is shared by connections of sizes {tuple(held[name].shape)} and {shape}")
+
+
+class Buffers(nn.Module, Mapping[str, Tensor]):
+    """Named tensors that move and save with the module but are not trained: ``nn.ParameterDict`` for buffers."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._buffers[name]  # type: ignore[return-value]
+
+    def __setitem__(self, name: str, tensor: Tensor) -> None:
+        # Straight into the dictionary: register_buffer would refuse names such as "T" or "type".
+        self._buffers[name] = tensor
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._buffers)
+
+    __hash__ = nn.Module.__hash__
+    __eq__ = nn.Module.__eq__
+
+
+def mlp(
+    inputs: int,
+    hidden: Sequence[int],
+    classes: int,
+    activation: str | Activation = "tanh",
+    discretizer: str | Discretizer | None = None,
+    loss: str | LocalLoss = "log-penalty",
+    output: str | OutputLoss = "cross-entropy",
+) -> list[Input | Subgraph]:
+    """The list of subgraphs of a multilayer perceptron, layer 1 first.
+
+    Parameters are named as in the paper: ``W1 b1 .. Wn bn`` and error weights ``E2 .. En``, where
+    ``E_l (n_l, n_{l-1})`` carries the error of layer l to layer l - 1.
+
+    Args:
+        inputs, hidden, classes: numbers of units; ``hidden`` has one entry a hidden layer.
+        activation, discretizer, loss: ``f``, ``g`` and the local loss of every hidden subgraph.
+        output: the loss of the last subgraph, which brings its own ``f``.
+    """
+    nodes: list[Input | Subgraph] = [Input("x", inputs)]
+    for layer, units in enumerate([*hidden, classes], start=1):
+        feedback = None if layer == 1 else f"E{layer}"
+        reads = [Connection(nodes[-1].name, f"W{layer}", feedback)]
+        bias = f"b{layer}"
+        if layer <= len(hidden):
+            nodes.append(Subgraph(f"layer{layer}", units, reads, activation, discretizer, loss, bias))
+        else:
+            nodes.append(Subgraph("output", units, reads, loss=output, bias=bias))
+    return nodes

@@ -1,0 +1,83 @@
+"""Initial weights: null, Gaussian or uniform by fan-in, and the fixed random feedback; all from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seqlra.errors import SeqlraError, unknown
+from seqlra.graph import Graph
+
+WeightInit = Literal["zeros", "gaussian", "fan-in"]
+
+WEIGHT_INITS: dict[str, str] = {
+    "zeros": "null initialisation: all weights 0 (Sections 3.2, 3.3)",
+    "gaussian": "zero-mean Gaussian with a standard deviation of your choice (Section 3.2)",
+    "fan-in": "uniform in +-1/sqrt(n_in) (eq. 5)",
+}
+
+
+@torch.no_grad()
+def initialize(
+    graph: Graph,
+    seed: int | Sequence[int],
+    weights: WeightInit | str = "fan-in",
+    std: float = 0.05,
+    feedback_std: float = 1.0,
+) -> Graph:
+    """Fill the parameters of a graph in place and return it. Biases start at 0.
+
+    Numbers are drawn on the CPU in the order of the graph's list, so a seed means the same network on every
+    device; feedback has a stream of its own, so the same seed gives the same E under every weight initialisation.
+
+    Args:
+        seed: one seed, or one for each model of a stack; model s of a stack is the model of its seed alone.
+        weights: one of `WEIGHT_INITS`.
+        std: standard deviation of ``gaussian`` weights.
+        feedback_std: standard deviation of the error weights E.
+
+    Raises:
+        SeqlraError: an unknown initialisation, a negative standard deviation, or a number of seeds that
+            is not the stack's.
+    """
+    if weights not in WEIGHT_INITS:
+        raise unknown("weight initialisation", weights, WEIGHT_INITS)
+    if std < 0 or feedback_std < 0:
+        raise SeqlraError(f"standard deviations must not be negative: {std}, {feedback_std}")
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+    if len(seeds) != (graph.stack[0] if graph.stack else 1):
+        raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
+
+    def draw_weight(like: Tensor, generator: torch.Generator) -> Tensor:
+        if weights == "zeros":
+            return torch.zeros(like.shape)
+        if weights == "gaussian":
+            return torch.randn(like.shape, generator=generator) * std
+        return (2 * torch.rand(like.shape, generator=generator) - 1) / like.shape[-2] ** 0.5
+
+    for nth, own_seed in enumerate(seeds):
+        index = (nth,) if graph.stack else ()
+        _fill(graph.weights.values(), index, draw_weight, _stream(own_seed, 0))
+        _fill(
+            graph.feedback.values(),
+            index,
+            lambda like, g: torch.randn(like.shape, generator=g) * feedback_std,
+            _stream(own_seed, 1),
+        )
+    for bias in graph.biases.values():
+        bias.zero_()
+    return graph
+
+
+def _stream(seed: int, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(2 * seed + number)
+
+
+def _fill(
+    held: object, index: tuple[int, ...], draw: Callable[[Tensor, torch.Generator], Tensor], generator: torch.Generator
+) -> None:
+    for tensor in held:  # type: ignore[attr-defined]
+        tensor[index].copy_(draw(tensor[index], generator))

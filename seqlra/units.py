@@ -1,0 +1,146 @@
+"""The units of the paper: activations ``f`` with their derivative, discretisers ``g``.
+
+A subgraph computes ``z = f(h)`` and hands ``z* = g(z)`` on (Section 2.3.2). Targets are set for
+``z``, so ``g`` needs no derivative. Every function here is elementwise or works on the last axis,
+for tensors of any leading shape ``(..., units)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from seqlra.errors import SeqlraError, unknown
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A differentiable unit: ``z = f(h)``.
+
+    ``derivative(h, z)`` returns ``f'(h)``. It is handed both the pre-activation and the output,
+    because for many units the output is the cheaper way to it (tanh: ``1 - z**2``). At a kink the
+    right-hand derivative is meant: with relu6'(0) = 0 a network that starts from zero is dead.
+    """
+
+    name: str
+    f: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor, Tensor], Tensor]
+    about: str = "a unit of your own"
+
+
+@dataclass(frozen=True)
+class Discretizer:
+    """What a subgraph does to ``z`` before others read it: ``z* = g(z)``.
+
+    Random draws come from torch's global generator, as those of ``torch.nn.Dropout`` do.
+    ``block`` is the size of the blocks in which units compete; it must divide the layer.
+    """
+
+    name: str
+    g: Callable[[Tensor], Tensor]
+    about: str = "a discretiser of your own"
+    block: int = 1
+
+    def check(self, units: int) -> None:
+        """Raise `SeqlraError` unless ``units`` can be cut into blocks."""
+        if self.block < 1 or units % self.block:
+            raise SeqlraError(
+                f"{self.name} competes in blocks of {self.block}, which does not divide a layer of {units} units"
+            )
+
+
+def _between(h: Tensor, low: float, high: float) -> Tensor:
+    return ((h >= low) & (h < high)).to(h.dtype)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    unit.name: unit
+    for unit in (
+        Activation("identity", lambda h: h, lambda h, z: torch.ones_like(h), "z = h"),
+        Activation("sigmoid", torch.sigmoid, lambda h, z: z * (1 - z), "logistic, in (0, 1)"),
+        Activation("tanh", torch.tanh, lambda h, z: 1 - z * z, "hyperbolic tangent, in (-1, 1)"),
+        Activation("hard-tanh", lambda h: h.clamp(-1, 1), lambda h, z: _between(h, -1, 1), "h cut to [-1, 1]"),
+        Activation("relu", torch.relu, lambda h, z: (h >= 0).to(h.dtype), "max(0, h)"),
+        Activation("relu6", lambda h: h.clamp(0, 6), lambda h, z: _between(h, 0, 6), "h cut to [0, 6]"),
+        Activation(
+            "softplus",
+            torch.nn.functional.softplus,
+            lambda h, z: torch.sigmoid(h),
+            "log(1 + exp(h)) (Glorot et al. 2011)",
+        ),
+        Activation(
+            "softsign",
+            torch.nn.functional.softsign,
+            lambda h, z: (1 - z.abs()).square(),
+            "h / (1 + |h|) (Glorot and Bengio 2010)",
+        ),
+    )
+}
+
+
+def _winner(z: Tensor, block: int) -> Tensor:
+    """LWTA, eq. 7: in each block the largest keeps its value, the first of equals wins, the rest are 0."""
+    blocks = rearrange(z, "... (blocks k) -> ... blocks k", k=block)
+    winner = torch.zeros_like(blocks).scatter_(-1, blocks.argmax(-1, keepdim=True), 1)
+    return rearrange(winner * blocks, "... blocks k -> ... (blocks k)")
+
+
+def _shares(z: Tensor, block: int) -> Tensor:
+    """SLWTA, eq. 8: the softmax within each block."""
+    blocks = rearrange(z, "... (blocks k) -> ... blocks k", k=block)
+    return rearrange(blocks.softmax(-1), "... blocks k -> ... (blocks k)")
+
+
+def _drawn(z: Tensor, block: int) -> Tensor:
+    """SLWTA, sampled: one unit of each block is 1, drawn with the probabilities of eq. 8."""
+    # argmax of (logit + Gumbel noise) is a categorical draw; -log(Exp(1)) is Gumbel noise.
+    noise = -torch.empty_like(z).exponential_().log()
+    blocks = rearrange(z + noise, "... (blocks k) -> ... blocks k", k=block)
+    one_hot = torch.zeros_like(blocks).scatter_(-1, blocks.argmax(-1, keepdim=True), 1)
+    return rearrange(one_hot, "... blocks k -> ... (blocks k)")
+
+
+_DISCRETIZERS: dict[str, tuple[Callable[[int], Callable[[Tensor], Tensor]], bool, str]] = {
+    # name: (g for a block size, does it compete in blocks, one line)
+    "sign": (lambda _: torch.sign, False, "-1, 0 or 1 (Section 2.3.2)"),
+    "heaviside": (lambda _: lambda z: (z >= 0).to(z.dtype), False, "1 where z >= 0, else 0 (footnote 6)"),
+    "bernoulli": (
+        lambda _: lambda z: (torch.rand_like(z) < z).to(z.dtype),
+        False,
+        "1 with probability z, else 0; for z in [0, 1], so for sigmoid units",
+    ),
+    "lwta": (lambda k: lambda z: _winner(z, k), True, "only the largest of each block is not 0 (eq. 7)"),
+    "slwta": (lambda k: lambda z: _shares(z, k), True, "softmax within each block (eq. 8)"),
+    "slwta-sampled": (lambda k: lambda z: _drawn(z, k), True, "one unit of each block, drawn from eq. 8"),
+}
+
+DISCRETIZERS: dict[str, str] = {name: about for name, (_, _, about) in _DISCRETIZERS.items()}
+"""Known discretisers with one line about each; `discretizer` makes them."""
+
+
+def activation(unit: str | Activation) -> Activation:
+    """The activation of that name; an `Activation` of one's own passes through."""
+    if isinstance(unit, Activation):
+        return unit
+    if unit not in ACTIVATIONS:
+        raise unknown("activation", unit, ACTIVATIONS)
+    return ACTIVATIONS[unit]
+
+
+def discretizer(unit: str | Discretizer | None, block: int = 4) -> Discretizer | None:
+    """The discretiser of that name, competing in blocks of ``block`` units where it competes.
+
+    ``None`` and ``"none"`` mean ``g(z) = z``; a `Discretizer` of one's own passes through.
+    """
+    if unit is None or unit == "none":
+        return None
+    if isinstance(unit, Discretizer):
+        return unit
+    if unit not in _DISCRETIZERS:
+        raise unknown("discretizer", unit, ["none", *_DISCRETIZERS])
+    make, competes, about = _DISCRETIZERS[unit]
+    return Discretizer(unit, make(block), about, block if competes else 1)
