@@ -37,6 +37,17 @@ class Step:
         return torch.stack([walk.loss(i).value(self.activity.h[i], walk.targets[i]).mean(-1) for i in outputs]).sum(0)
 
     @property
+    def mistakes(self) -> Tensor:
+        """The share of predictions of the last output whose most likely class is wrong: ``(*stack,)``.
+
+        For vector targets it is 0: there is nothing to be right or wrong about.
+        """
+        target = self.walk.targets[-1]
+        if target.dtype.is_floating_point:
+            return self.output.new_zeros(self.output.shape[:-2])
+        return (self.output.argmax(-1) != target).to(self.output.dtype).mean(-1)
+
+    @property
     def depth(self) -> Tensor | float:
         """How many subgraphs were updated for a prediction, on average."""
         return self.walk.rule.depth(self.walk)

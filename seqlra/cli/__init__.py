@@ -1,0 +1,60 @@
+"""The command line: thin. Commands parse, call the library, and print.
+
+Heavy imports (torch, datasets, matplotlib) wait inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from seqlra.cli import data, evaluate, listing, train
+from seqlra.errors import SeqlraError
+
+app = typer.Typer(
+    name="seqlra",
+    help="Train networks without back-propagation, by Local Representation Alignment.\n\nStart with: seqlra train mlp",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
+app.command(name="evaluate")(evaluate.evaluate)
+app.command(name="list")(listing.show)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from seqlra import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """The console script: errors that the user can mend are one line on standard error, and a status other than 0."""
+    try:
+        app()
+    except SeqlraError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except train.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone, as in `seqlra list | head`
+        sys.stderr.close()
+        sys.exit(141)

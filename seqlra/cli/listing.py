@@ -1,0 +1,33 @@
+"""``seqlra list``: every name that an option accepts, one line each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+Kind = Literal["all", "rules", "activations", "discretizers", "losses", "weight-inits", "optimizers", "datasets"]
+
+
+def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") -> None:
+    """List the rules, units, losses, initialisations, optimisers and datasets, one line each."""
+    from seqlra.cli.show import table
+    from seqlra.initialization import WEIGHT_INITS
+    from seqlra.losses import LOCAL_LOSSES
+    from seqlra.optimizers import OPTIMIZERS
+    from seqlra.rules import RULES
+    from seqlra.tasks.images import DATASETS
+    from seqlra.units import ACTIVATIONS, DISCRETIZERS
+
+    known: dict[str, dict[str, str]] = {
+        "rules": {name: rule.about for name, rule in RULES.items()},
+        "activations": {name: unit.about for name, unit in ACTIVATIONS.items()},
+        "discretizers": {"none": "g(z) = z", **DISCRETIZERS},
+        "losses": {name: loss.about for name, loss in LOCAL_LOSSES.items()},
+        "weight-inits": WEIGHT_INITS,
+        "optimizers": OPTIMIZERS,
+        "datasets": {name: dataset.about for name, dataset in DATASETS.items()},
+    }
+    for title, entries in known.items():
+        if kind in ("all", title):
+            table(title, entries.items())

@@ -1,0 +1,87 @@
+"""Progress, tables and JSON for people and scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from seqlra.training import Trainer
+
+
+class Watch:
+    """Shows how training goes, on standard error: a bar on a terminal, else one line an epoch."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("updates"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._epochs = 0
+        self._id: Any = None
+
+    def __enter__(self) -> Watch:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Show where the trainer is."""
+        name = trainer.task.selects
+        last = trainer.history[-1] if trainer.history else None
+        if self._id is None:
+            self._id = self.bar.add_task("epoch 1", total=trainer.total)
+            self._epochs = len(trainer.history)
+        valid = f", valid {name} {last[f'valid_{name}']:.2f}" if last else ""
+        epoch = min(trainer.step, trainer.total - 1) // trainer.task.steps_per_epoch + 1
+        self.bar.update(self._id, completed=trainer.step, description=f"epoch {epoch}{valid}")
+        if last is not None and len(trainer.history) > self._epochs:
+            self._epochs = len(trainer.history)
+            if not self.console.is_terminal:
+                print(_epoch_line(last), file=sys.stderr, flush=True)
+
+
+def _epoch_line(row: Mapping[str, Any]) -> str:
+    numbers = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items() if isinstance(value, float))
+    return f"epoch {row['epoch']} (step {row['step']}): " + ", ".join(numbers)
+
+
+def table(title: str, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = (), to_stderr: bool = False) -> None:
+    """Print a small table; with ``to_stderr`` it leaves standard output to JSON."""
+    grid = Table(title=title, title_justify="left", show_header=bool(header), box=None, padding=(0, 2, 0, 0))
+    rows = list(rows)
+    for nth in range(len(rows[0])):
+        grid.add_column(header[nth] if header else "", overflow="fold", no_wrap=nth == 0)
+    for row in rows:
+        grid.add_row(*row)
+    Console(stderr=to_stderr, markup=False, highlight=False).print(grid)
+
+
+def result_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A result as rows of text, numbers cut to what matters."""
+    rows = []
+    for name, value in result.items():
+        if not isinstance(value, Mapping | list):
+            rows.append((name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value)))
+    return rows
+
+
+def json_line(content: Mapping[str, Any]) -> None:
+    """One JSON object, alone, as the last line of standard output."""
+    print(json.dumps(content), flush=True)

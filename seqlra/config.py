@@ -1,0 +1,145 @@
+"""What a run is made of, as dataclasses: every field is recorded in ``config.json`` and checked before work starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqlra.errors import SeqlraError
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learnt.
+
+    Args:
+        dataset: a name from the registry of the task.
+        data_dir: folder with local copies, ``DIR/<dataset>/``; None for the embedded sample or the Hub.
+        valid: how many training examples are held out for validation; None for the dataset's own number.
+    """
+
+    dataset: str
+    data_dir: str | None = None
+    valid: int | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """The list of subgraphs and how its weights start.
+
+    Args:
+        hidden: units of each hidden layer.
+        activation, discretizer: ``f`` and ``g`` of the hidden subgraphs; discretizer None for ``g(z) = z``.
+        block_size: units that compete in one block of LWTA and SLWTA.
+        loss: the local loss of the hidden subgraphs.
+        weight_init, weight_std: how weights start, and the standard deviation of ``gaussian``.
+        feedback_std: standard deviation of the fixed error weights E.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str
+    discretizer: str | None
+    block_size: int
+    loss: str
+    weight_init: str
+    weight_std: float
+    feedback_std: float
+
+    def __post_init__(self) -> None:
+        _require(len(self.hidden) > 0 and min(self.hidden) > 0, f"hidden sizes must be above 0: {self.hidden}")
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How updates become steps.
+
+    Args:
+        optimizer: a name from `OPTIMIZERS`.
+        lr: step size.
+        momentum: momentum of ``sgd`` and ``rmsprop``.
+        schedule: ``constant``, or ``linear``: falling in a straight line to 0 at the last step.
+        batch_size: examples in a mini-batch.
+        epochs: passes over the training split.
+        steps: number of updates; where given it takes the place of ``epochs``.
+    """
+
+    optimizer: str
+    lr: float
+    momentum: float
+    schedule: str
+    batch_size: int
+    epochs: int | None
+    steps: int | None
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, f"the step size lr must be above 0, not {self.lr}")
+        _require(0 <= self.momentum < 1, f"momentum must be in [0, 1), not {self.momentum}")
+        _require(self.schedule in ("constant", "linear"), f"schedule must be constant or linear, not {self.schedule!r}")
+        _require(self.batch_size > 0, f"batch-size must be at least 1, not {self.batch_size}")
+        _require(self.epochs is None or self.epochs > 0, f"epochs must be at least 1, not {self.epochs}")
+        _require(self.steps is None or self.steps > 0, f"steps must be at least 1, not {self.steps}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: ``task`` ("mlp"), its parts, the one ``seed`` of everything, and the device it ran on.
+
+    ``rule`` holds the name of the rule and all its settings.
+    """
+
+    task: str
+    data: Data
+    network: Network
+    rule: Mapping[str, Any]
+    optimisation: Optimisation
+    seed: int
+    device: str
+    threads: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**62, f"seed must be from 0 to 2**62, not {self.seed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(plain: Mapping[str, Any]) -> Config:
+        """The reverse of `to_dict`.
+
+        Raises:
+            SeqlraError: fields are missing, unknown or make no sense.
+        """
+        try:
+            network = {**plain["network"], "hidden": tuple(plain["network"]["hidden"])}
+            parts = {
+                "data": Data(**plain["data"]),
+                "network": Network(**network),
+                "optimisation": Optimisation(**plain["optimisation"]),
+            }
+            return Config(**{**plain, **parts})
+        except (KeyError, TypeError) as error:
+            raise SeqlraError(f"this is not the configuration of a run of this version: {error}") from error
+
+    @staticmethod
+    def read(path: Path) -> Config:
+        """The configuration in a JSON file.
+
+        Raises:
+            SeqlraError: no such file, or not a configuration.
+        """
+        try:
+            return Config.from_dict(json.loads(path.read_text()))
+        except OSError as error:
+            raise SeqlraError(f"no run there: cannot read {path}") from error
+        except ValueError as error:
+            raise SeqlraError(f"{path} is damaged: {error}") from error
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SeqlraError(message)

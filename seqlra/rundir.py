@@ -1,0 +1,88 @@
+"""The run directory: all that a run leaves behind.
+
+``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
+``checkpoint.pt`` and ``curve.png``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqlra.checkpoint import write_atomically
+from seqlra.errors import SeqlraError
+
+
+class RunDirectory:
+    """The files of one run.
+
+    Attributes:
+        config, metrics, result, checkpoint, curve: their paths.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.jsonl"
+        self.result = path / "result.json"
+        self.checkpoint = path / "checkpoint.pt"
+        self.curve = path / "curve.png"
+
+    @staticmethod
+    def create(path: Path) -> RunDirectory:
+        """Make a new directory; an empty one will do.
+
+        Raises:
+            SeqlraError: it exists and holds something (nothing is ever overwritten), or cannot be written.
+        """
+        try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise SeqlraError(f"{path} exists already; choose another --out, or continue that run with --resume")
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise SeqlraError(f"cannot write to {path}: {error.strerror}") from error
+        return RunDirectory(path)
+
+    @staticmethod
+    def open(path: Path) -> RunDirectory:
+        """An existing run.
+
+        Raises:
+            SeqlraError: there is no run at ``path``.
+        """
+        run = RunDirectory(path)
+        if not run.config.is_file():
+            raise SeqlraError(f"{path} is not a run directory: it has no config.json")
+        return run
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write one JSON file, whole or not at all."""
+        text = json.dumps(content, indent=2) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text))
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``metrics.jsonl``, whole or not at all."""
+        text = "".join(json.dumps(row) + "\n" for row in history)
+        write_atomically(self.metrics, lambda temporary: temporary.write_text(text))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl``."""
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def read_result(self) -> dict[str, Any]:
+        """``result.json`` of a finished run.
+
+        Raises:
+            SeqlraError: the run is not finished, or the file is damaged.
+        """
+        try:
+            return dict(json.loads(self.result.read_text()))
+        except OSError as error:
+            raise SeqlraError(f"the run {self.path} is not finished: it has no result.json") from error
+        except ValueError as error:
+            raise SeqlraError(f"{self.result} is damaged: {error}") from error

@@ -1,0 +1,251 @@
+"""Training: epochs of updates, selection on validation, checkpoints, exact resume.
+
+Nothing here knows whether the network is an MLP or an RNN: a `Task` hands out mini-batches by their number and
+measures, a rule makes updates, an optimiser steps.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from seqlra import checkpoint
+from seqlra.config import Optimisation
+from seqlra.engine import Step, update
+from seqlra.errors import Diverged, SeqlraError
+from seqlra.graph import Graph
+from seqlra.optimizers import lr_at
+from seqlra.rules import Rule
+from seqlra.rundir import RunDirectory
+
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+class Task(Protocol):
+    """What is learnt, as mini-batches in an order that depends only on a seed and their number.
+
+    Attributes:
+        steps_per_epoch: mini-batches in one pass over the training split.
+        samples_per_step: predictions in one mini-batch.
+        selects: the metric (lower is better) by which validation chooses the weights.
+    """
+
+    steps_per_epoch: int
+    samples_per_step: int
+    selects: str
+
+    def batch(self, step: int) -> tuple[Inputs, Tensor]:
+        """The inputs and targets of update ``step``, counted from 0 over all epochs."""
+
+    def after(self, step: Step) -> None:
+        """See what an update left, e.g. the state that the next chunk of a sequence starts from."""
+
+    def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
+        """Metrics over the whole of a split: "valid" or "test"."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What `batch` needs besides the step, for a checkpoint."""
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """The reverse of `state`."""
+
+
+class Stopped(Exception):
+    """The user asked to stop; a checkpoint was kept."""
+
+
+class Trainer:
+    """Trains one graph on one task, and keeps its run directory.
+
+    Args:
+        graph, rule, optimizer, task: what trains what, how, on what.
+        settings: epochs or steps, and the schedule.
+        run: where the files go.
+        checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
+
+    Attributes:
+        step: updates done; total: updates to do.
+        history: one row of metrics an epoch.
+        seconds: time spent on updates.
+    """
+
+    CHECK_EVERY = 50  # updates between two looks at whether the loss is still finite (each look waits for the device)
+
+    def __init__(
+        self,
+        graph: Graph,
+        rule: Rule,
+        optimizer: torch.optim.Optimizer,
+        task: Task,
+        settings: Optimisation,
+        run: RunDirectory,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
+        self.settings, self.run = settings, run
+        self.checkpoint_seconds = checkpoint_seconds
+        self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {"score": math.inf, "epoch": 0, "weights": self._weights()}
+        # one row an update of the current epoch: loss, mistakes (share), depth
+        self.log = torch.zeros(task.steps_per_epoch, 3, device=next(graph.parameters()).device)
+        self._stop = False
+
+    def train(self, watch: Callable[[Trainer], None] = lambda trainer: None) -> None:
+        """Train to the end, from wherever `resume` left off.
+
+        Args:
+            watch: called now and then, to show progress.
+
+        Raises:
+            Diverged: the loss or the weights are no longer finite; the last good checkpoint stays.
+            Stopped: interrupted by the user; a checkpoint was written.
+        """
+        restore = self._catch_interrupts()
+        try:
+            if self.step == 0:
+                self.save()
+            while self.step < self.total:
+                self._some_updates(watch)
+                if self.step == self.total or self.step % self.task.steps_per_epoch == 0:
+                    self._end_epoch()
+                    watch(self)
+        finally:
+            restore()
+
+    def resume(self, device: torch.device | str) -> None:
+        """Go back to where the checkpoint of the run stands.
+
+        Raises:
+            SeqlraError: it is damaged, of another version, or of another network.
+        """
+        state = checkpoint.load(self.run.checkpoint, device)
+        try:
+            self.graph.load_state_dict(state["graph"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.task.load_state(state["task"])
+            self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+            self.best, self.log = state["best"], state["log"]
+            torch.set_rng_state(state["random"].cpu())
+            if state["cuda_random"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(state["cuda_random"].cpu())
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise SeqlraError(f"the checkpoint {self.run.checkpoint} does not fit its config.json") from error
+
+    def use_best(self) -> None:
+        """Give the graph the weights that validation chose."""
+        self.graph.load_state_dict(self.best["weights"])
+
+    def _some_updates(self, watch: Callable[[Trainer], None]) -> None:
+        """Updates until the end of the epoch, with a look at the clock and at the loss now and then."""
+        started = last_saved = time.perf_counter()
+        end = min(self.total, (self.step // self.task.steps_per_epoch + 1) * self.task.steps_per_epoch)
+        while self.step < end:
+            self._one_update()
+            if self._stop or self.step % self.CHECK_EVERY == 0 or self.step == end:
+                self._demand_finite()
+                now = time.perf_counter()
+                self.seconds += now - started
+                if self._stop or now - last_saved > self.checkpoint_seconds:
+                    self.save()
+                    last_saved = time.perf_counter()
+                if self._stop:
+                    raise Stopped
+                watch(self)
+                started = time.perf_counter()
+
+    def _one_update(self) -> None:
+        inputs, targets = self.task.batch(self.step)
+        step = update(self.graph, self.rule, inputs, targets)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr_at(self.step, self.total, self.settings)
+        self.optimizer.step()
+        row = self.log[self.step % len(self.log)]
+        row[0] = step.loss
+        row[1] = step.mistakes
+        row[2] = step.depth
+        self.task.after(step)
+        self.step += 1
+
+    def _end_epoch(self) -> None:
+        """Measure on validation, keep the best weights, write metrics and a checkpoint."""
+        done = (self.step - 1) % len(self.log) + 1
+        loss, mistakes, depth = self.log[:done].mean(0).tolist()
+        valid = self.task.evaluate(self.graph, "valid")
+        if not all(math.isfinite(value) for value in valid.values()) or not self._weights_are_finite():
+            raise self._diverged(self.step)
+        epoch = math.ceil(self.step / self.task.steps_per_epoch)
+        row = {"epoch": epoch, "step": self.step, "train_loss": loss, "train_error": 100 * mistakes}
+        row |= {f"valid_{name}": value for name, value in valid.items()}
+        self.history.append({**row, "depth": depth, "seconds": round(self.seconds, 3)})
+        if valid[self.task.selects] < self.best["score"]:
+            self.best = {"score": valid[self.task.selects], "epoch": epoch, "weights": self._weights()}
+        self.run.write_metrics(self.history)
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of everything that the next update depends on."""
+        on_cuda = self.log.is_cuda
+        checkpoint.save(
+            self.run.checkpoint,
+            {
+                "graph": self.graph.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "task": self.task.state(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "history": self.history,
+                "best": self.best,
+                "log": self.log,
+                "random": torch.get_rng_state(),
+                "cuda_random": torch.cuda.get_rng_state() if on_cuda else None,
+            },
+        )
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.graph.state_dict().items()}
+
+    def _weights_are_finite(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self.graph.parameters())
+
+    def _demand_finite(self) -> None:
+        """Raise `Diverged` naming the first update of this epoch whose loss is not finite."""
+        done = (self.step - 1) % len(self.log) + 1
+        bad = (~self.log[:done, 0].isfinite()).nonzero()
+        if len(bad):
+            raise self._diverged(self.step - done + int(bad[0]) + 1)
+
+    def _diverged(self, step: int) -> Diverged:
+        return Diverged(
+            f"training diverged at step {step}: the loss or the weights are no longer finite; likely the step size "
+            f"(lr {self.settings.lr:g}) or beta is too large, or the bounds c1 and c2 are off. "
+            f"The last good checkpoint is kept in {self.run.path}"
+        )
+
+    def _catch_interrupts(self) -> Callable[[], None]:
+        """Let the first Ctrl-C end the run after the update in hand; a second one ends it at once."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        try:
+            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread, where no signal arrives
+            return lambda: None
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        return restore
