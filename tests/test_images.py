@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import struct
 import time
@@ -245,10 +246,12 @@ def test_validation_split_is_drawn_from_everywhere(tmp_path: Path) -> None:
     arrays = some_arrays()
     arrays["train-images-idx3-ubyte"][:, 0, 0] = np.arange(TRAIN)
     write_folder(tmp_path, arrays)
-    held_out = torch.zeros(TRAIN)
+    held_out, draws = torch.zeros(TRAIN), set()
     for seed in range(200):
-        x = load_images("mnist", tmp_path, seed=seed, valid=10).valid.x
-        held_out[(x[:, 0] * 255).round().long()] += 1
+        numbers = (load_images("mnist", tmp_path, seed=seed, valid=10).valid.x[:, 0] * 255).round().long()
+        held_out[numbers] += 1
+        draws.add(tuple(numbers.tolist()))
+    assert len(draws) == 200, "of 847,660,528 possible ones"
     assert held_out.sum() == 200 * 10
     # binomial with n = 200, p = 1/4: mean 50, deviation 6.1
     assert held_out.min() > 50 - 5 * 6.1
@@ -406,27 +409,47 @@ def test_closed_port_fails_fast_and_in_one_line(
     """The real `datasets`, whose own attempts would take half a minute."""
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", "http://127.0.0.1:9")  # the port of "discard"
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    offline, start = datasets.config.HF_HUB_OFFLINE, time.monotonic()
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    start = time.monotonic()
     assert "does not answer" in complaint("mnist")
     assert time.monotonic() - start < 10
-    assert offline == datasets.config.HF_HUB_OFFLINE, "the setting is put back"
+    assert not datasets.config.HF_HUB_OFFLINE, "the setting is put back"
     assert capfd.readouterr() == ("", "")
 
 
-def test_loading_is_quiet_and_leaves_settings_alone(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("talkative", [True, False])
+def test_loading_is_quiet_and_leaves_settings_alone(monkeypatch: pytest.MonkeyPatch, talkative: bool) -> None:
+    heard: list[logging.LogRecord] = []
+    ear = logging.Handler()
+    monkeypatch.setattr(ear, "emit", heard.append)
+
     def load(hub_id: str) -> datasets.DatasetDict:
-        datasets.logging.get_logger("datasets.load").warning("look at me")
+        logging.getLogger("datasets.load").warning("look at me")
+        logging.getLogger("huggingface_hub.utils").warning("and me")
         assert datasets.are_progress_bars_disabled()
         return on_hub(some_arrays())
 
+    def settings() -> list[object]:
+        return [datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()]
+
     monkeypatch.setattr(tasks, "_hub_answers", lambda endpoint: True)
     monkeypatch.setattr(datasets, "load_dataset", load)
-    before = (datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity())
-    load_images("mnist", valid=10)
-    assert capfd.readouterr() == ("", "")
-    assert (datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()) == before
+    before = settings()
+    (datasets.enable_progress_bars if talkative else datasets.disable_progress_bars)()
+    datasets.logging.set_verbosity(logging.INFO if talkative else logging.CRITICAL)
+    chosen = settings()
+    talkers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    try:
+        for talker in talkers:
+            talker.addHandler(ear)
+        load_images("mnist", valid=10)
+        assert not heard
+        assert settings() == chosen
+    finally:
+        for talker in talkers:
+            talker.removeHandler(ear)
+        (datasets.disable_progress_bars if before[0] else datasets.enable_progress_bars)()
+        datasets.logging.set_verbosity(before[1])
 
 
 # -- export ------------------------------------------------------------------------------------------------------------

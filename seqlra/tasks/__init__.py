@@ -53,7 +53,7 @@ def from_hub(hub_id: str, offline_ways: str) -> Any:
 
 def _hub_answers(endpoint: str) -> bool:
     """One question with a short limit, because ``load_dataset`` asks again for half a minute without a network."""
-    # the session of the download, so that it has the same proxies and certificates
+    # the connection of the download, so that it has the same proxies and certificates
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # public, but not in its __all__
 
     try:
@@ -86,7 +86,7 @@ def _quiet() -> Iterator[None]:
     levels = [talker.level for talker in talkers]
     shown = [part for part in (datasets.utils, huggingface_hub.utils) if not part.are_progress_bars_disabled()]
     for talker in talkers:
-        talker.setLevel(logging.ERROR)
+        talker.setLevel(max(talker.level, logging.ERROR))
     for part in shown:
         part.disable_progress_bars()
     try:

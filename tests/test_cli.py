@@ -1,0 +1,171 @@
+"""What the command line promises: files, JSON, and one clear line with a status other than 0 for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from seqlra.cli import main
+from seqlra.cli.options import bound, hidden_sizes
+from seqlra.errors import SeqlraError
+
+Run = Callable[[str], SimpleNamespace]
+SHORT = "--hidden 16,12 --valid 13000 --epochs 2"
+
+
+@pytest.fixture
+def seqlra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], SimpleNamespace]:
+    """Runs the console script in this process, in an empty folder: its status, standard output and error."""
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.chdir(tmp_path)
+
+    def run(arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["seqlra", *arguments.split()])
+        capsys.readouterr()
+        try:
+            status = main() or 0
+        except SystemExit as end:
+            status = end.code or 0
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
+
+    return run
+
+
+def test_training_leaves_every_promised_file_and_one_json_object(seqlra: Run, tmp_path: Path) -> None:
+    done = seqlra(f"train mlp {SHORT} --out run --json")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    printed = json.loads(done.stdout)
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert printed.items() >= result.items()
+    promised = "task dataset rule seed device epochs steps parameters train_seconds samples_per_second mean_depth"
+    assert result.keys() >= {*promised.split(), "test_error", "valid_error"}
+    assert result["parameters"] == 784 * 16 + 16 + 16 * 12 + 12 + 12 * 10 + 10
+    assert (result["epochs"], result["steps"], result["mean_depth"]) == (2, 80, 3)
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "run/curve.png").read_bytes().startswith(b"\x89PNG")
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["rule"] == {"name": "lra-fdbk", "reduction": "mean", "beta": 0.1, "c1": None, "c2": 10.0}
+    assert config["versions"].keys() == {"seqlra", "torch", "python"}
+
+    measured = seqlra("evaluate run --json")
+    assert json.loads(measured.stdout)["test_error"] == result["test_error"]
+    again = seqlra("train mlp --resume run")
+    assert again.returncode == 1
+    assert "finished" in again.stderr
+
+
+BAD = {
+    "--activation cosine": "unknown activation 'cosine'; known: identity, sigmoid, tanh",
+    "--discretizer staircase": "unknown discretizer 'staircase'; known: none, sign",
+    "--rule hebb": "unknown rule 'hebb'; known: lra-fdbk, lra-diff, backprop",
+    "--dataset cifar": "unknown dataset 'cifar'; known: mnist-sample",
+    "--optimizer lion": "unknown optimizer 'lion'; known: sgd, adam",
+    "--loss hinge": "unknown local loss 'hinge'; known: l2, l1, log-penalty",
+    "--weight-init ones": "unknown weight initialisation 'ones'; known: zeros",
+    "--hidden 12,x": "cannot read the hidden sizes '12,x'",
+    "--hidden 0": "cannot read the hidden sizes '0'",
+    "--hidden 128x0": "cannot read the hidden sizes '128x0'",
+    "--lr 0": "lr must be above 0",
+    "--lr nan": "lr must be above 0",
+    "--beta -1": "beta must be above 0",
+    "--c1 big": "c1 must be a number above 0, or off",
+    "--c2-per year": "c2_per must be sample or batch",
+    "--epsilon -1": "epsilon must not be negative",
+    "--inner-steps 0 --rule lra-diff": "steps (K) must be at least 1",
+    "--inner-steps 5": "rule 'lra-fdbk' has no setting 'steps'",
+    "--beta 1 --rule backprop": "rule 'backprop' has no setting 'beta'",
+    "--epochs 0": "epochs must be at least 1",
+    "--steps 0": "steps must be at least 1",
+    "--batch-size 0": "batch-size must be at least 1",
+    "--batch-size 20000": "larger than the training split",
+    "--valid 0": "validation",
+    "--momentum 1": "momentum must be in [0, 1)",
+    "--weight-std -1 --weight-init gaussian": "standard deviations must not be negative",
+    "--seed -1": "seed must be from 0",
+    "--threads 0": "threads must be at least 1",
+    "--discretizer lwta --hidden 30": "blocks of 4, which does not divide a layer of 30",
+    "--discretizer lwta --block-size 0": "blocks of 0",
+    "--device tpu": "unknown device 'tpu'; known: auto, cpu, cuda",
+    "--data-dir nowhere --dataset mnist": "nowhere",
+    "--resume nowhere": "is not a run directory",
+    "--resume nowhere --lr 1": "--lr does not go with --resume",
+    "--out taken": "exists already",
+    "--out file/run": "cannot write",
+}
+
+
+@pytest.mark.parametrize("given", BAD)
+def test_bad_input_is_one_clear_line(given: str, seqlra: Run, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/notes.txt").write_text("precious")
+    (tmp_path / "file").write_text("a file")
+    done = seqlra(f"train mlp --epochs 1 {given}" if "resume" not in given else f"train mlp {given}")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert BAD[given] in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
+    assert (tmp_path / "taken/notes.txt").read_text() == "precious"
+
+
+def test_cuda_is_refused_where_there_is_none(seqlra: Run, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    done = seqlra("train mlp --device cuda")
+    assert done.returncode == 1
+    assert "there is no CUDA device here" in done.stderr
+
+
+def test_an_unknown_option_or_command_is_a_usage_error(seqlra: Run, tmp_path: Path) -> None:
+    for arguments in ("train mlp --learning-rate 1", "fly", "evaluate"):
+        done = seqlra(arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_every_command_has_help_and_help_does_not_load_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from seqlra.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print('LOADED', sorted({'torch', 'numpy', 'datasets', 'matplotlib'} & set(sys.modules)))"
+    )
+    for arguments in ("", "train", "train mlp", "evaluate", "list", "data", "data list", "data get"):
+        command = [sys.executable, "-c", code, *arguments.split(), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
+        assert "Usage: seqlra" in done.stdout.replace("-c", "seqlra"), arguments
+        assert done.stdout.splitlines()[-1] == "LOADED []", arguments
+
+
+def test_list_names_everything(seqlra: Run, tmp_path: Path) -> None:
+    from seqlra.rules import RULES
+    from seqlra.units import ACTIVATIONS, DISCRETIZERS
+
+    listed = seqlra("list").stdout.split()
+    assert set(listed) >= {*RULES, *ACTIVATIONS, *DISCRETIZERS, "mnist-sample", "fashion_mnist", "adam", "zeros"}
+    assert "tanh" not in seqlra("list rules").stdout.split()
+
+
+def test_hidden_sizes() -> None:
+    assert hidden_sizes("256,128") == (256, 128)
+    assert hidden_sizes("128x8") == (128,) * 8
+    assert hidden_sizes("64, 32x2,16") == (64, 32, 32, 16)
+
+
+def test_bounds() -> None:
+    assert bound("c1", "off") is None
+    assert bound("c1", "2.5") == 2.5
+    for text in ("0", "-1", "inf", "nan", ""):
+        with pytest.raises(SeqlraError):
+            bound("c1", text)
