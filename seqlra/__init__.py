@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from seqlra.errors import Diverged as Diverged
     from seqlra.errors import SeqlraError as SeqlraError
     from seqlra.graph import Graph as Graph
-    from seqlra.graph import mlp as mlp
     from seqlra.initialization import initialize as initialize
     from seqlra.losses import LocalLoss as LocalLoss
     from seqlra.losses import OutputLoss as OutputLoss
+    from seqlra.networks import elman as elman
+    from seqlra.networks import mlp as mlp
     from seqlra.rules import Backprop as Backprop
     from seqlra.rules import LRADiff as LRADiff
     from seqlra.rules import LRAFeedback as LRAFeedback
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "seqlra.engine": ("Step", "run", "update"),
     "seqlra.errors": ("Diverged", "SeqlraError"),
-    "seqlra.graph": ("Graph", "mlp"),
+    "seqlra.graph": ("Graph",),
     "seqlra.initialization": ("initialize",),
     "seqlra.losses": ("LocalLoss", "OutputLoss"),
+    "seqlra.networks": ("elman", "mlp"),
     "seqlra.rules": ("Backprop", "LRADiff", "LRAFeedback", "Rule"),
     "seqlra.subgraph": ("Connection", "Input", "Subgraph"),
     "seqlra.units": ("Activation", "Discretizer"),

@@ -13,8 +13,9 @@ import torch
 from seqlra import __version__, checkpoint
 from seqlra.config import Config
 from seqlra.errors import SeqlraError
-from seqlra.graph import Graph, mlp
+from seqlra.graph import Graph
 from seqlra.initialization import initialize
+from seqlra.networks import mlp
 from seqlra.optimizers import optimizer
 from seqlra.rules import Rule, rule
 from seqlra.rundir import RunDirectory

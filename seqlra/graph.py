@@ -2,9 +2,9 @@
 
     graph = Graph(mlp(784, [128] * 8, 10, activation="tanh"))
 
-`Graph` is a ``torch.nn.Module`` that checks the list and owns its parameters; `mlp` writes the list of a
-multilayer perceptron. The entries themselves are in `seqlra.subgraph`, and how tied copies are found, so that
-they can run together, in `seqlra.ties`.
+`Graph` is a ``torch.nn.Module`` that checks the list and owns its parameters. The entries themselves are in
+`seqlra.subgraph`, ready-made lists in `seqlra.networks`, and how tied copies are found, so that they can run
+together, in `seqlra.ties`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from seqlra.errors import SeqlraError
-from seqlra.losses import LocalLoss, OutputLoss
-from seqlra.subgraph import Connection, Input, Subgraph
+from seqlra.subgraph import Input, Subgraph
 from seqlra.ties import TiedCopies, tie
-from seqlra.units import Activation, Discretizer
 
 
 class Graph(nn.Module):
@@ -39,15 +37,32 @@ class Graph(nn.Module):
 
     def __init__(self, nodes: Sequence[Input | Subgraph], stack: int | None = None) -> None:
         super().__init__()
-        self.nodes = tuple(nodes)
         self.stack = () if stack is None else (stack,)
+        self.weights, self.biases, self.feedback = nn.ParameterDict(), nn.ParameterDict(), Buffers()
+        self._lay_out(nodes)
+
+    def _lay_out(self, nodes: Sequence[Input | Subgraph]) -> None:
+        self.nodes = tuple(nodes)
         self.inputs = tuple(node for node in self.nodes if isinstance(node, Input))
         self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
         self._check_names()
-        self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
-        self.feedback = Buffers()
         self._make_parameters()
         self.layout = tie(self.nodes)
+
+    def sharing(self, nodes: Sequence[Input | Subgraph]) -> Graph:
+        """Another list of subgraphs over the same parameters, such as the same RNN unrolled over other steps.
+
+        Raises:
+            SeqlraError: the list names parameters that this graph does not have, or has in other shapes.
+        """
+        other = Graph.__new__(Graph)
+        nn.Module.__init__(other)
+        other.stack, other.weights, other.biases, other.feedback = self.stack, self.weights, self.biases, self.feedback
+        before = list(self.state_dict())
+        other._lay_out(nodes)
+        if list(self.state_dict()) != before:
+            raise SeqlraError("the list names parameters that the graph it is to share with does not have")
+        return other
 
     @property
     def ties(self) -> tuple[TiedCopies, ...]:
@@ -124,34 +139,3 @@ class Buffers(nn.Module, Mapping[str, Tensor]):
 
     __hash__ = nn.Module.__hash__
     __eq__ = nn.Module.__eq__
-
-
-def mlp(
-    inputs: int,
-    hidden: Sequence[int],
-    classes: int,
-    activation: str | Activation = "tanh",
-    discretizer: str | Discretizer | None = None,
-    loss: str | LocalLoss = "log-penalty",
-    output: str | OutputLoss = "cross-entropy",
-) -> list[Input | Subgraph]:
-    """The list of subgraphs of a multilayer perceptron, layer 1 first.
-
-    Parameters are named as in the paper: ``W1 b1 .. Wn bn`` and error weights ``E2 .. En``, where
-    ``E_l (n_l, n_{l-1})`` carries the error of layer l to layer l - 1.
-
-    Args:
-        inputs, hidden, classes: numbers of units; ``hidden`` has one entry a hidden layer.
-        activation, discretizer, loss: ``f``, ``g`` and the local loss of every hidden subgraph.
-        output: the loss of the last subgraph, which brings its own ``f``.
-    """
-    nodes: list[Input | Subgraph] = [Input("x", inputs)]
-    for layer, units in enumerate([*hidden, classes], start=1):
-        feedback = None if layer == 1 else f"E{layer}"
-        reads = [Connection(nodes[-1].name, f"W{layer}", feedback)]
-        bias = f"b{layer}"
-        if layer <= len(hidden):
-            nodes.append(Subgraph(f"layer{layer}", units, reads, activation, discretizer, loss, bias))
-        else:
-            nodes.append(Subgraph("output", units, reads, loss=output, bias=bias))
-    return nodes

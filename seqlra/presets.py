@@ -45,12 +45,14 @@ def rule_settings(rule: str, optimizer: str, activation: str) -> dict[str, Any]:
         raise unknown("rule", rule, RULES)
     if not rule.startswith("lra"):
         return {"reduction": "mean"}
-    if optimizer != "sgd":
-        # softplus has no upper bound and a derivative of 1/2 at 0: its displacements need the tighter bound
-        return {"reduction": "mean", "beta": 0.1, "c1": None, "c2": 3.0 if activation == "softplus" else 10.0}
-    if activation == "sigmoid":  # its derivative is at most 1/4: what beta 0.1 asks of it is too little to learn from
-        return {"reduction": "sum", "beta": 1.0, "c1": None, "c2": 3.0}
-    return {"reduction": "sum", "beta": 0.1, "c1": 10.0, "c2": 3.0}
+    settings: dict[str, Any] = {"reduction": "sum" if optimizer == "sgd" else "mean", "beta": 0.1, "c1": None, "c2": 10.0}
+    if activation == "sigmoid":  # its derivative is at most 1/4: what beta 0.1 asks for is too little to learn from
+        settings.update(beta=1.0, c2=3.0)
+    elif optimizer == "sgd":  # nothing else bounds the steps of a deep net
+        settings.update(c1=10.0, c2=3.0)
+    elif activation == "softplus":  # no upper bound, and a derivative of 1/2 at 0
+        settings.update(c2=3.0)
+    return settings
 
 
 def step_size(rule: str, optimizer: str) -> float:

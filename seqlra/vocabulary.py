@@ -41,7 +41,7 @@ class Vocabulary:
     symbols: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_kind(self.tokens)
+        kind_of_tokens(self.tokens)
         if self.symbols[:1] != (UNKNOWN,) or len(self._numbers) < len(self.symbols):
             raise SeqlraError(f"the symbols of a vocabulary are {UNKNOWN!r} and then others, each once")
         if odd := [symbol for symbol in self.symbols[1:] if split_tokens(symbol, self.tokens) != [symbol]]:
@@ -59,8 +59,7 @@ class Vocabulary:
         Raises:
             SeqlraError: another kind of tokens, or less than two symbols.
         """
-        _check_kind(tokens)
-        if tokens == "chars":
+        if kind_of_tokens(tokens) == "chars":
             return cls(tokens, (UNKNOWN, *sorted(set(text))))
         if max_words < 2:
             raise SeqlraError(f"a vocabulary of {max_words} words holds nothing but {UNKNOWN!r}; at least 2 are needed")
@@ -105,7 +104,7 @@ class Vocabulary:
         symbols = saved.get("symbols")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise SeqlraError("a saved vocabulary has 'tokens' and 'symbols', a list of strings")
-        return cls(saved.get("tokens"), tuple(symbols))  # type: ignore[arg-type]  # checked there
+        return cls(kind_of_tokens(saved.get("tokens")), tuple(symbols))
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -120,6 +119,18 @@ class Vocabulary:
         return table
 
 
+def kind_of_tokens(name: object) -> Tokens:
+    """The name as one of `Tokens`.
+
+    Raises:
+        SeqlraError: it is none.
+    """
+    for kind in get_args(Tokens):
+        if name == kind:
+            return kind
+    raise unknown("kind of tokens", name, get_args(Tokens))
+
+
 def split_tokens(text: str, tokens: Tokens) -> list[str]:
     """The tokens of a text, in order."""
     return list(text) if tokens == "chars" else WORD.findall(text)
@@ -128,11 +139,6 @@ def split_tokens(text: str, tokens: Tokens) -> list[str]:
 def token_starts(text: str, tokens: Tokens) -> Sequence[int]:
     """Where each token of a text begins, as an index of its characters."""
     return range(len(text)) if tokens == "chars" else [word.start() for word in WORD.finditer(text)]
-
-
-def _check_kind(tokens: str) -> None:
-    if tokens not in get_args(Tokens):
-        raise unknown("kind of tokens", tokens, get_args(Tokens))
 
 
 def _codes(text: str) -> NDArray[np.uint32]:

@@ -190,13 +190,13 @@ def test_a_discretizer_does_not_write_into_what_it_is_given() -> None:
 @pytest.mark.parametrize("name", ["lwta", "slwta", "slwta-sampled"])
 def test_blocks_that_do_not_divide_the_layer_are_refused(name: str) -> None:
     named(name).check(12)
-    with pytest.raises(SeqlraError, match="blocks of 4.* 10 units"):
+    with pytest.raises(SeqlraError, match=r"blocks of 4.* 10 units"):
         named(name).check(10)
-    with pytest.raises(SeqlraError, match="blocks of 3.* 8 units"):
+    with pytest.raises(SeqlraError, match=r"blocks of 3.* 8 units"):
         named(name, 3).check(8)
     with pytest.raises(SeqlraError, match="blocks of 0"):
         named(name, 0).check(8)
-    with pytest.raises(SeqlraError, match="blocks of 4.* 10 units"):
+    with pytest.raises(SeqlraError, match=r"blocks of 4.* 10 units"):
         Subgraph("a", 10, ["x"], g=name)
 
 

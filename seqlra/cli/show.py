@@ -64,13 +64,15 @@ def _epoch_line(row: Mapping[str, Any]) -> str:
 
 def table(title: str, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = (), to_stderr: bool = False) -> None:
     """Print a small table; with ``to_stderr`` it leaves standard output to JSON."""
-    grid = Table(title=title, title_justify="left", show_header=bool(header), box=None, padding=(0, 2, 0, 0))
+    grid = Table(show_header=bool(header), box=None, padding=(0, 2, 0, 0))
     rows = list(rows)
     for nth in range(len(rows[0])):
         grid.add_column(header[nth] if header else "", overflow="fold", no_wrap=nth == 0)
     for row in rows:
         grid.add_row(*row)
-    Console(stderr=to_stderr, markup=False, highlight=False).print(grid)
+    console = Console(stderr=to_stderr, markup=False, highlight=False)
+    console.print(title, style="bold", soft_wrap=True)
+    console.print(grid)
 
 
 def result_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,296 @@
+"""Test the tests: plant one-line defects, one at a time, and demand that a test fails for each.
+
+    python scripts/plant_defects.py              # all of them, in two or three minutes
+    python scripts/plant_defects.py beta E       # those with one of these words in their name
+    python scripts/plant_defects.py --jobs 8     # at a time
+
+Each defect goes into a fresh copy of the package in a temporary folder; the checkout is never touched. The exit
+status is 1 if a defect survives its tests, if it stops the package from being imported (that proves nothing about
+the tests), or if the text that it replaces no longer stands in the source, just once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing to get wrong.
+
+    Attributes:
+        name: what is wrong, in a few words.
+        file: the file under ``seqlra/`` to plant it in.
+        find, put: the text to replace, which stands there once, and by what.
+        tests: who should notice: ``lra`` for ``tests/test_lra.py``, or ``lra::test_...`` for one test of it.
+    """
+
+    name: str
+    file: str
+    find: str
+    put: str
+    tests: str
+
+    def planted(self, source: str) -> str:
+        """The source with the defect; `Rotten` where the text to replace does not stand there just once."""
+        found = source.count(self.find)
+        if found != 1:
+            raise Rotten(f"{self.name}: {self.find!r} stands {found} times in seqlra/{self.file}, not once")
+        broken = source.replace(self.find, self.put)
+        compile(broken, self.file, "exec")
+        return broken
+
+
+class Rotten(Exception):
+    """The source has moved on, and a defect with it."""
+
+
+BY_REFERENCE = "test_however_copies_are_tied_the_updates_are_those_of_the_reference"
+OWN_TOKENS = "test_each_model_of_a_stack_may_read_tokens_of_its_own"
+
+
+def in_file(file: str, tests: str, *rows: tuple[str, ...]) -> tuple[Defect, ...]:
+    """Defects of one file: (name, find, put), and the tests where they are not those of the file."""
+    return tuple(Defect(name, file, find, put, *(own or [tests])) for name, find, put, *own in rows)
+
+
+DEFECTS = (
+    *in_file(
+        "rules/lra.py",
+        "lra",
+        # targets
+        ("sign of beta, c2 per sample", "value=-self.beta)", "value=self.beta)"),
+        ("sign of beta, c2 off", "displacement, alpha=-self.beta)", "displacement, alpha=self.beta)", "lemma1"),
+        ("sign of beta, c2 per batch", "scaled, alpha=-self.beta)", "scaled, alpha=self.beta)"),
+        ("E transposed", "graph.feedback[read.feedback]", "graph.feedback[read.feedback].mT"),
+        ("W for E", "graph.feedback[read.feedback]", "graph.weights[read.weight].mT"),
+        ("W not transposed in LRA-diff", "graph.weights[read.weight].mT", "graph.weights[read.weight]", "lemma1"),
+        ("f left out of the target", "return subgraph.f.f(self.displaced(h, inc", "return (self.displaced(h, inc"),
+        (
+            "g applied to the target",
+            "return subgraph.f.f(self.displaced(h, incoming, len(copies)))",
+            "z = subgraph.f.f(self.displaced(h, incoming, len(copies))); return subgraph.g.g(z) if subgraph.g else z",
+        ),
+        # local errors
+        ("f' dropped from the local error", "(z, y) * subgraph.f.derivative(h, z)\n", "(z, y)\n"),
+        ("f' taken at the target", "* subgraph.f.derivative(h, z)\n", "* subgraph.f.derivative(h, y)\n"),
+        ("z and y the wrong way round", "subgraph.loss.gradient(z, y)", "subgraph.loss.gradient(y, z)"),
+        # Normalize
+        ("c2 for c1", "normalize(update, self.c1,", "normalize(update, self.c2,"),
+        ("c1 for c2", "scale_within(displacement, self.c2,", "scale_within(displacement, self.c1 or 1e9,"),
+        ("Normalize per batch for per sample", "displacement, self.c2, -1)", "displacement, self.c2, (-2, -1))"),
+        ("Normalize per sample for per batch", "batches, self.c2, (-2, -1))", "batches, self.c2, -1)"),
+        (
+            "Normalize over all steps at once",
+            "batches, self.c2, (-2, -1))",
+            "batches, self.c2, (-3, -2, -1))",
+            "engine",
+        ),
+        ("c1 for each row of an update", "tuple(range(-axes, 0))", "-1"),
+        # halting
+        ("epsilon reversed, per sample", "(loss >= self.epsilon).to(", "(loss < self.epsilon).to("),
+        ("epsilon reversed, per batch", "(loss >= self.epsilon).exp", "(loss < self.epsilon).exp"),
+        ("epsilon against the summed loss", ".mean(-1, keepdim=True)", ".sum(-1, keepdim=True)"),
+        ("halted rows learn", "return d * keep.unsqueeze(-1)", "return d"),
+        (
+            "halted rows pull in the K loop",
+            "return d if kept is None else d * kept.unsqueeze(-1)",
+            "return d",
+            "engine",
+        ),
+        # LRA-diff
+        ("the K loop does not re-run", "            if step:\n", "            if False:\n", "engine"),
+        ("K is always 1", "range(self.steps)", "range(1)", "engine"),
+        ("form post ignored", 'if self.form == "post":', "if False:", "lemma1"),
+        ("form post always", 'if self.form == "post":', "if True:", "lemma1"),
+        ("f' dropped from a displacement", "incoming * subgraph.f.derivative(h_bar, z_bar)", "incoming", "engine"),
+        ("g dropped in the K loop", "(subgraph.g.g(z_bar) if subgraph.g else z_bar)", "z_bar", "engine"),
+    ),
+    *in_file(
+        "normalize.py",
+        "normalize",
+        ("Normalize stretches what is short", "(c / norm).clamp(max=1)", "(c / norm)"),
+        ("Normalize leaves what is long", ".clamp(max=1)", ".clamp(min=1)"),
+    ),
+    *in_file(
+        "rules/backprop.py",
+        "backprop",
+        ("f' dropped in backprop", "return incoming * f.derivative(", "return incoming + 0 * f.derivative("),
+    ),
+    *in_file(
+        "rules/base.py",
+        "backprop",
+        ("no error across time", "all(reader.tie != i for reader in readers)", "True"),
+        ("time walked forwards", "for copy in reversed(everyone):", "for copy in everyone:"),
+        ("only one reader heard", "error if total is None else total + error", "error"),
+        ("errors of the wrong steps", "range(low + shift, high + shift)", "range(low, high)", "ties::" + BY_REFERENCE),
+        ("targets of the wrong steps", "range(tied.first, tied.first + t", "range(0, t", "ties::" + BY_REFERENCE),
+    ),
+    *in_file(
+        "engine.py",
+        "backprop",
+        ("mean for sum", 'rule.reduction == "mean"', 'rule.reduction == "sum"', "lra"),
+        ("mean over the batch of one step", "1 / walk.predictions", "1 / walk.activity.batch"),
+        ("bias update dropped", "add_(d.sum(-2), alpha=scale)", "add_(d.sum(-2), alpha=0)", "lra"),
+        ("bias update never a mean", "add_(d.sum(-2), alpha=scale)", "add_(d.sum(-2))", "lra"),
+        ("shared weights overwritten", "elif parameter not in written:", "else:"),
+        ("updates pile up over steps", "elif parameter not in written:", "elif False:", "engine"),
+        ("tokens never a mean", "index_add_(-2, source, d, alpha=scale)", "index_add_(-2, source, d)", "engine"),
+        ("tokens of a stack never a mean", "expand_as(d), d * scale)", "expand_as(d), d)", "ties::" + OWN_TOKENS),
+        ("a stack never a mean", "-1, -1), d, alpha=scale)", "-1, -1), d)", "engine"),
+        ("c1 never applied", "grad.copy_(finished)", "grad.copy_(grad)", "lra"),
+    ),
+    *in_file(
+        "activity.py",
+        "engine",
+        ("g not applied", "z_star = z if tied.subgraph.g is None else tied.subgraph.g.g(z)", "z_star = z", "lra"),
+        ("g not applied in a recurrence", "= g.g(z[..., now, :])", "= z[..., now, :]"),
+        ("a step reads itself", "self.source(read, range(step, after)) @", "z_star[..., now, :] @", "backprop"),
+        ("the wrong state carried over", "-self.batch :", ": self.batch", "backprop"),
+        (
+            "no bias for stacks",
+            "    return product if bias is None else product + bias.unsqueeze(-2)",
+            "    return product",
+        ),
+        ("no bias for tokens", "picked if bias is None else picked + bias.unsqueeze(-2)", "picked"),
+        ("only the last connection read", "else total + _product(", "else _product("),
+    ),
+    *in_file(
+        "units.py",
+        "units",
+        ("left-hand derivative of relu6", "((h >= low) & (h < high))", "((h > low) & (h <= high))"),
+        ("left-hand derivative of relu", "(h >= 0).to(h.dtype)", "(h > 0).to(h.dtype)"),
+        ("sigmoid' for tanh'", "1 - z * z", "z * (1 - z)"),
+        ("softsign' without its square", "(1 - z.abs()).square()", "(1 - z.abs())"),
+        ("heaviside(0) = 0", "(z >= 0).to(z.dtype)", "(z > 0).to(z.dtype)"),
+        ("Bernoulli the other way round", "torch.rand_like(z) < z", "torch.rand_like(z) > z"),
+        (
+            "LWTA: the last of equals wins",
+            "winner = torch.zeros_like(blocks).scatter_(-1, blocks.argmax(",
+            "winner = torch.zeros_like(blocks).scatter_(-1, block - 1 - blocks.flip(-1).argmax(",
+        ),
+        ("LWTA: the winner becomes 1", "rearrange(winner * blocks,", "rearrange(winner,"),
+        ("SLWTA: softmax across blocks", "blocks.softmax(-1)", "blocks.softmax(-2)"),
+        ("SLWTA: noise of the wrong sign", "-torch.empty_like(z).exp", "torch.empty_like(z).exp"),
+    ),
+    *in_file(
+        "losses.py",
+        "losses",
+        ("sign of L2", 'lambda z, y: z - y, "half', 'lambda z, y: y - z, "half'),
+        ("sign of L1", "(z - y).sign()", "(y - z).sign()"),
+        ("log-penalty without its 2", "return 2 * gap", "return gap"),
+        ("softmax error adds 1", "torch.full((), -1.0,", "torch.full((), 1.0,"),
+        ("sign of the Gaussian error", "lambda z, t: z - t,", "lambda z, t: t - z,"),
+    ),
+    *in_file(
+        "initialization.py",
+        "initialization",
+        ("a stack seeded alike", "_stream(own_seed, 0)", "_stream(seeds[0], 0)"),
+        ("E and W from one stream", "_stream(own_seed, 1)", "_stream(own_seed, 0)"),
+        ("fan-in by n_out", "like.shape[-2] ** 0.5", "like.shape[-1] ** 0.5"),
+        ("feedback_std ignored", " * feedback_std,", ","),
+        ("std ignored", "generator=generator) * std", "generator=generator)"),
+    ),
+)
+
+
+@contextmanager
+def copy_of_the_package() -> Iterator[Path]:
+    """A folder with the package and its tests, and nothing compiled."""
+    with tempfile.TemporaryDirectory(prefix="seqlra-defect-") as folder:
+        copy, leave = Path(folder), shutil.ignore_patterns("__pycache__")
+        for part in ("seqlra", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=leave)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        yield copy
+
+
+def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on that copy: it stands before an installed seqlra, and bytecode cannot outlive an edit."""
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def imported_from(copy: Path) -> Path:
+    """The file that ``import seqlra`` finds there."""
+    return Path(python(copy, "-c", "import seqlra; print(seqlra.__file__)").stdout.strip())
+
+
+def run_tests(copy: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """Run those tests on the copy, up to the first that fails."""
+    named = [test.partition("::") for test in tests]
+    where = [f"tests/test_{file}.py{colons}{test}" for file, colons, test in named]
+    return python(copy, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *where)
+
+
+def verdict(defect: Defect) -> tuple[bool, str]:
+    """Whether a test fails for this defect, and which."""
+    with copy_of_the_package() as copy:
+        file = copy / "seqlra" / defect.file
+        file.write_text(defect.planted(file.read_text()))
+        done = run_tests(copy, [defect.tests])
+    failed = re.search(r"^FAILED (\S+?::\w+)", done.stdout, re.MULTILINE)
+    if done.returncode == 1 and failed:
+        return True, failed[1]
+    if done.returncode == 0:
+        return False, f"SURVIVED tests/test_{defect.tests}"
+    return False, f"pytest ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}"
+
+
+def check_the_ground(defects: Iterable[Defect]) -> None:
+    """Without a defect, the copy is what gets imported, and its tests pass: else nothing below would mean anything.
+
+    Raises:
+        Rotten: otherwise, or where a defect no longer fits the source.
+    """
+    for defect in defects:
+        defect.planted((ROOT / "seqlra" / defect.file).read_text())
+    with copy_of_the_package() as copy:
+        if imported_from(copy) != copy / "seqlra" / "__init__.py":
+            raise Rotten(f"Python imports seqlra from {imported_from(copy)}, not from the copy at {copy}")
+        done = run_tests(copy, sorted({defect.tests for defect in defects}))
+        if done.returncode != 0:
+            raise Rotten(f"the tests fail without any defect:\n{done.stdout[-2000:]}")
+
+
+def main(arguments: Sequence[str] | None = None, defects: Sequence[Defect] = DEFECTS) -> int:
+    """Plant the chosen defects and print what caught each; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("words", nargs="*", help="only defects whose name has one of these")
+    parser.add_argument("--jobs", type=int, default=2, help="defects to test at a time (default 2)")
+    options = parser.parse_args(arguments)
+    chosen = [d for d in defects if not options.words or any(word in d.name for word in options.words)]
+    if not chosen:
+        print(f"no defect is called {' or '.join(options.words)}")
+        return 1
+    try:
+        check_the_ground(chosen)
+    except Rotten as rotten:
+        print(rotten)
+        return 1
+    survivors = 0
+    with ThreadPoolExecutor(max_workers=options.jobs) as pool:
+        for defect, (caught, by) in zip(chosen, pool.map(verdict, chosen), strict=True):
+            survivors += not caught
+            print(f"{defect.name:<42} -> {by}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} defects were caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

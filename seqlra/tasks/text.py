@@ -1,0 +1,242 @@
+"""Text: one long sequence of tokens on the device, split in three."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqlra.errors import SeqlraError, unknown
+from seqlra.tasks import _quiet, embedded, from_hub
+from seqlra.vocabulary import Tokens, Vocabulary, kind_of_tokens, token_starts
+
+FILE = "input.txt"
+"""The name of a text in its folder, as the original char-rnn has it."""
+
+SPLITS = ("train", "valid", "test")
+TRAIN, VALID = 90, 95  # in percent of the tokens: where training ends and where validation ends
+SHORTEST = 31  # tokens; the shortest text that gives each split two of them: one to read, one to predict
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """Where a text is, unless a folder that holds it is given.
+
+    Attributes:
+        about: one line for people.
+        hub: its id on the Hub, where the splits ``train``, ``validation`` and ``test`` have one row, ``text``.
+        embedded: its folder under ``data/``, for one that is shipped with seqlra; it goes before the Hub.
+    """
+
+    about: str
+    hub: str = ""
+    embedded: str = ""
+
+
+TEXTS: dict[str, TextDataset] = {
+    "text-sample": TextDataset(
+        "nine comedies of Shakespeare, 1 MB, shipped with seqlra (the default)", embedded="text_sample"
+    ),
+    "tiny_shakespeare": TextDataset("parts of Shakespeare's plays, 1.1 MB", hub="karpathy/tiny_shakespeare"),
+}
+
+PARQUET: dict[str, str] = {"karpathy/tiny_shakespeare": "fe12e06d82fe3af4291b90426557387520d81385"}
+"""For a dataset whose main branch is a script, which ``datasets`` has not run since version 4: the commit, offered
+for merging, that holds the same rows as Parquet."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text on the device, as numbers of tokens.
+
+    Attributes:
+        name: of the dataset, or of the user's file.
+        source: where it came from: a file, the Hub, or embedded.
+        vocabulary: what the numbers mean.
+        train, valid, test: ``(n,)`` each, int64; one after the other they are the whole text.
+        unknown: how many tokens of each split the vocabulary does not hold.
+    """
+
+    name: str
+    source: str
+    vocabulary: Vocabulary
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+    unknown: dict[str, int]
+
+
+def load_text(
+    dataset: str,
+    data_dir: Path | None = None,
+    text: Path | None = None,
+    tokens: str = "chars",
+    device: torch.device | str = "cpu",
+    vocabulary: Vocabulary | None = None,
+    max_words: int = 10_000,
+) -> Text:
+    """A text as numbers on the device: the first 90 percent of its tokens to train, 5 to validate, 5 to test.
+
+    Of tiny Shakespeare, these are to the character the splits that it has on the Hub.
+
+    Args:
+        dataset: one of `TEXTS`; ignored where ``text`` is given.
+        data_dir: the folder that holds ``<dataset>/input.txt``. Without it, or where the dataset is embedded and
+            there is no such folder: see `TEXTS`.
+        text: the user's own file, in UTF-8.
+        tokens: ``"chars"`` or ``"words"``.
+        device: where the numbers live.
+        vocabulary: the one of a trained network; without it, one is made of the training split alone.
+        max_words: the most symbols that a vocabulary of words has.
+
+    Raises:
+        SeqlraError: an unknown dataset or kind of tokens, a vocabulary of the other kind, a file that cannot be used,
+            a text of less than `SHORTEST` tokens, or a Hub that cannot be reached.
+    """
+    kind = kind_of_tokens(tokens)
+    if vocabulary is not None and vocabulary.tokens != kind:
+        raise SeqlraError(f"this vocabulary is one of {vocabulary.tokens}, so it cannot read {kind}")
+    if text is not None:
+        name, content, source = Path(text).name, read_text(text), str(text)
+    else:
+        name, (content, source) = dataset, _read(dataset, data_dir)
+    parts = _split(content, kind, source)
+    if vocabulary is None:
+        vocabulary = Vocabulary.of(parts[0], kind, max_words)
+    ids = {split: vocabulary.encode(part).to(device) for split, part in zip(SPLITS, parts, strict=True)}
+    unknown_in = {split: vocabulary.unknown(ids[split]) for split in SPLITS}
+    return Text(name, source, vocabulary, **ids, unknown=unknown_in)
+
+
+def read_text(path: Path) -> str:
+    r"""The text in a file, with ``\n`` for every kind of newline and without a byte order mark.
+
+    Raises:
+        SeqlraError: there is no such file, it cannot be read, it is not UTF-8, or there is no text in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise SeqlraError(f"{path} is a folder; a text is one file, in UTF-8")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise SeqlraError(f"there is no file {path}; a text is one file, in UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise SeqlraError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return _plain(content.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise SeqlraError(
+            f"{path} is not UTF-8: the byte at offset {error.start} is 0x{content[error.start]:02x}; "
+            "accepted is plain text in UTF-8"
+        ) from None
+
+
+def export_text(dataset: str, out: Path) -> Path:
+    """Write a dataset, from the Hub or embedded, as ``out/<dataset>/input.txt``; return that folder.
+
+    The folder appears when it is whole, or not at all.
+
+    Raises:
+        SeqlraError: an unknown dataset, a folder that is already there or cannot be written, or a Hub that
+            cannot be reached.
+    """
+    folder = Path(out) / dataset
+    if folder.exists():
+        raise SeqlraError(f"{folder} exists already; remove it, or give another --out")
+    content, _ = _read(dataset, None)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{dataset}-", dir=folder.parent) as passing:
+            whole = Path(passing) / dataset  # a folder of its own, with the permissions of any new folder
+            whole.mkdir()
+            (whole / FILE).write_bytes(content.encode("utf-8"))
+            whole.rename(folder)
+    except OSError as error:
+        raise SeqlraError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return folder
+
+
+def _read(dataset: str, data_dir: Path | None) -> tuple[str, str]:
+    """A text, and where it came from."""
+    if dataset not in TEXTS:
+        raise unknown("dataset", dataset, TEXTS)
+    about = TEXTS[dataset]
+    if data_dir is not None:
+        folder = Path(data_dir) / dataset
+        if folder.is_dir() or not about.embedded or not folder.parent.is_dir():
+            return _from_data_dir(folder, dataset), str(folder / FILE)
+    if about.embedded:
+        return read_text(embedded(about.embedded) / FILE), "embedded"
+    return _from_hub(about.hub, _offline_ways(dataset)), f"Hub {about.hub}"
+
+
+def _from_data_dir(folder: Path, dataset: str) -> str:
+    if not folder.is_dir():
+        nor = "" if folder.parent.is_dir() else f", nor {folder.parent}"
+        raise SeqlraError(f"there is no folder {folder}{nor}; {_offline_ways(dataset)}")
+    return read_text(folder / FILE)
+
+
+def _from_hub(hub_id: str, offline_ways: str) -> str:
+    """The three splits of a text on the Hub as the one text that they were cut from."""
+    try:
+        loaded = from_hub(hub_id, offline_ways)
+    except SeqlraError as error:
+        if "scripts are no longer supported" not in str(error.__cause__) or hub_id not in PARQUET:
+            raise
+        loaded = _from_parquet(hub_id, error)
+    splits = ("train", "validation", "test")
+    for split in splits:
+        if split not in loaded or "text" not in loaded[split].column_names:
+            raise SeqlraError(f"{hub_id} has no split {split!r} with the column 'text'")
+    return _plain("".join(row for split in splits for row in loaded[split]["text"]), hub_id)
+
+
+def _from_parquet(hub_id: str, otherwise: SeqlraError) -> Any:
+    """The dataset from its commit in `PARQUET`; the error that there was before, where that fails too."""
+    import datasets
+
+    try:
+        with _quiet():
+            return datasets.load_dataset(hub_id, revision=PARQUET[hub_id])
+    except Exception as error:  # of many libraries: network, file system, formats
+        raise otherwise from error
+
+
+def _plain(content: str, source: str) -> str:
+    r"""The content with ``\n`` for every kind of newline and without a byte order mark.
+
+    Raises:
+        SeqlraError: nothing is left.
+    """
+    content = content.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if not content:
+        raise SeqlraError(f"{source} is empty; a text has at least {SHORTEST} tokens")
+    return content
+
+
+def _split(content: str, tokens: Tokens, source: str) -> list[str]:
+    """The content in three parts, cut between tokens; integers, so that no rounding depends on the machine.
+
+    Raises:
+        SeqlraError: it is too short.
+    """
+    starts = token_starts(content, tokens)
+    if len(starts) < SHORTEST:
+        raise SeqlraError(
+            f"{source} is too short to split: it has {len(starts)} {tokens}, and at least {SHORTEST} are needed"
+        )
+    first, second = (starts[len(starts) * percent // 100] for percent in (TRAIN, VALID))
+    return [content[:first], content[first:second], content[second:]]
+
+
+def _offline_ways(dataset: str) -> str:
+    return (
+        f"without the Hub, give --data-dir DIR with DIR/{dataset}/{FILE} (`seqlra data get {dataset} --out DIR` writes "
+        "it on a machine with network), take your own --text FILE, or take --dataset text-sample"
+    )
