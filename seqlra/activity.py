@@ -68,9 +68,12 @@ class Activity:
         tied = self.graph.ties[tie]
         return self._store[tied.base][..., self.rows(range(tied.first, tied.first + tied.copies)), :]
 
-    def last(self, base: str) -> Tensor:
-        """The rows ``(*stack, batch, units)`` of the last block of a base: the state that a next chunk starts from."""
-        return self._store[base][..., -self.batch :, :]
+    def carried(self) -> dict[str, Tensor]:
+        """By base, the state ``(*stack, batch, units)`` that a next chunk starts from: the last of its copies.
+
+        These are the bases that were fed a state: see `null_state`.
+        """
+        return {name: self._store[name][..., -self.batch :, :] for name in _stateful(self.graph)}
 
     def _allocate(self, name: str, base: Base, given: Tensor | None) -> None:
         """A storage whose blocks come from several places: states carried in, a walk, several ties."""
@@ -126,6 +129,16 @@ class Activity:
                 z_star[..., now, :] = g.g(z[..., now, :])
         self.h.append(h)
         self.z.append(z)
+
+
+def null_state(graph: Graph, batch: int) -> dict[str, Tensor]:
+    """The null state ``z_0 = 0`` (Appendix B) of every recurrent base that is fed one, ``(*stack, batch, units)``."""
+    like = next(graph.parameters())
+    return {name: like.new_zeros(*graph.stack, batch, graph.layout.bases[name].units) for name in _stateful(graph)}
+
+
+def _stateful(graph: Graph) -> list[str]:
+    return [name for name, base in graph.layout.bases.items() if 0 < len(base.inputs) < base.blocks]
 
 
 def _f(tied: TiedCopies, h: Tensor) -> Tensor:

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from seqlra.errors import SeqlraError
 
 
 @dataclass(frozen=True)
-class Data:
-    """What is learnt.
+class Images:
+    """Images to classify.
 
     Args:
-        dataset: a name from the registry of the task.
+        dataset: a name from the registry.
         data_dir: folder with local copies, ``DIR/<dataset>/``; None for the embedded sample or the Hub.
-        valid: how many training examples are held out for validation; None for the dataset's own number.
+        valid: how many training images are held out for validation; None for the dataset's own number.
     """
 
     dataset: str
     data_dir: str | None = None
     valid: int | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text to predict.
+
+    Args:
+        dataset: a name from the registry, or the name of the user's file.
+        data_dir: as for images.
+        text: the user's own file, in place of ``dataset``.
+        tokens: ``chars`` or ``words``.
+        max_words: the most symbols that a vocabulary of words has.
+        streams: parallel streams that the training text is cut into; a mini-batch is one chunk of each.
+        unroll: K, the steps of a chunk.
+    """
+
+    dataset: str
+    data_dir: str | None = None
+    text: str | None = None
+    tokens: str = "chars"
+    max_words: int = 10_000
+    streams: int = 64
+    unroll: int = 50
+
+    def __post_init__(self) -> None:
+        _require(self.streams > 0, f"streams must be at least 1, not {self.streams}")
+        _require(self.unroll > 0, f"unroll must be at least 1, not {self.unroll}")
+        _require(self.max_words > 1, f"max-words must be at least 2, not {self.max_words}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +87,7 @@ class Optimisation:
         lr: step size.
         momentum: momentum of ``sgd`` and ``rmsprop``.
         schedule: ``constant``, or ``linear``: falling in a straight line to 0 at the last step.
-        batch_size: examples in a mini-batch.
+        batch_size: examples in a mini-batch; None where the task says it in another way.
         epochs: passes over the training split.
         steps: number of updates; where given it takes the place of ``epochs``.
     """
@@ -70,7 +96,7 @@ class Optimisation:
     lr: float
     momentum: float
     schedule: str
-    batch_size: int
+    batch_size: int | None
     epochs: int | None
     steps: int | None
 
@@ -78,20 +104,20 @@ class Optimisation:
         _require(self.lr > 0, f"the step size lr must be above 0, not {self.lr}")
         _require(0 <= self.momentum < 1, f"momentum must be in [0, 1), not {self.momentum}")
         _require(self.schedule in ("constant", "linear"), f"schedule must be constant or linear, not {self.schedule!r}")
-        _require(self.batch_size > 0, f"batch-size must be at least 1, not {self.batch_size}")
+        _require(self.batch_size is None or self.batch_size > 0, f"batch-size must be above 0: {self.batch_size}")
         _require(self.epochs is None or self.epochs > 0, f"epochs must be at least 1, not {self.epochs}")
         _require(self.steps is None or self.steps > 0, f"steps must be at least 1, not {self.steps}")
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run: ``task`` ("mlp"), its parts, the one ``seed`` of everything, and the device it ran on.
+    """A whole run: ``task`` ("mlp" or "rnn"), its parts, the one ``seed`` of everything, and the device it ran on.
 
     ``rule`` holds the name of the rule and all its settings.
     """
 
     task: str
-    data: Data
+    data: Images | Text
     network: Network
     rule: Mapping[str, Any]
     optimisation: Optimisation
@@ -117,27 +143,13 @@ class Config:
         try:
             network = {**plain["network"], "hidden": tuple(plain["network"]["hidden"])}
             parts = {
-                "data": Data(**plain["data"]),
+                "data": {"mlp": Images, "rnn": Text}[plain["task"]](**plain["data"]),
                 "network": Network(**network),
                 "optimisation": Optimisation(**plain["optimisation"]),
             }
             return Config(**{**plain, **parts})
         except (KeyError, TypeError) as error:
             raise SeqlraError(f"this is not the configuration of a run of this version: {error}") from error
-
-    @staticmethod
-    def read(path: Path) -> Config:
-        """The configuration in a JSON file.
-
-        Raises:
-            SeqlraError: no such file, or not a configuration.
-        """
-        try:
-            return Config.from_dict(json.loads(path.read_text()))
-        except OSError as error:
-            raise SeqlraError(f"no run there: cannot read {path}") from error
-        except ValueError as error:
-            raise SeqlraError(f"{path} is damaged: {error}") from error
 
 
 def _require(condition: bool, message: str) -> None:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seqlra import __version__, checkpoint
-from seqlra.config import Config
+from seqlra.config import Config, Images, Text
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.initialization import initialize
-from seqlra.networks import mlp
+from seqlra.networks import elman, mlp
 from seqlra.optimizers import optimizer
 from seqlra.rules import Rule, rule
 from seqlra.rundir import RunDirectory
 from seqlra.tasks.classification import Classification
 from seqlra.tasks.images import load_images
+from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
+from seqlra.tasks.text import load_text
 from seqlra.training import Trainer
 from seqlra.units import discretizer
+from seqlra.vocabulary import Vocabulary
 
 
 def versions() -> dict[str, str]:
@@ -45,23 +48,34 @@ def pick_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a configuration stands for, ready to train or to evaluate."""
+    """All that a configuration stands for, ready to train or to evaluate.
+
+    ``vocabulary`` says what the tokens of a text mean; None for images.
+    """
 
     config: Config
     rule: Rule
-    task: Classification
+    task: Classification | Prediction
     graph: Graph
     optimizer: torch.optim.Optimizer
+    vocabulary: Vocabulary | None = None
 
     @property
     def title(self) -> str:
         """One line for tables and pictures: the network, the data, the rule."""
         net = self.config.network
         unit = net.activation + (f"/{net.discretizer}" if net.discretizer else "")
-        sizes = "x".join(str(units) for units in net.hidden)
-        if len(set(net.hidden)) == 1:
+        sizes = ", ".join(str(units) for units in net.hidden)
+        if len(net.hidden) > 1 and len(set(net.hidden)) == 1:
             sizes = f"{len(net.hidden)} layers of {net.hidden[0]}"
         return f"{self.config.rule['name']}, {sizes} {unit}, {self.config.data.dataset}, seed {self.config.seed}"
+
+    def check_vocabulary(self, run: RunDirectory) -> None:
+        """Raise `SeqlraError` where the text has changed since the run, so that its tokens mean something else."""
+        if self.vocabulary is not None and self.vocabulary != read_vocabulary(run):
+            raise SeqlraError(
+                f"{self.config.data.dataset} has changed since the run {run.path}: it has another vocabulary"
+            )
 
 
 def prepare(config: Config) -> Experiment:
@@ -71,17 +85,48 @@ def prepare(config: Config) -> Experiment:
         SeqlraError: anything in the configuration that cannot be used.
     """
     device = pick_device(config.device)
-    net, settings = config.network, dict(config.rule)
+    settings = dict(config.rule)
     learner = rule(settings.pop("name"), **settings)
+    task, graph, vocabulary = _images(config, device) if isinstance(config.data, Images) else _text(config, device)
+    net = config.network
+    initialize(graph, config.seed, net.weight_init, net.weight_std, net.feedback_std).to(device)
+    task.start(graph)
+    torch.manual_seed(config.seed)  # the draws of stochastic units
+    return Experiment(config, learner, task, graph, optimizer(graph.parameters(), config.optimisation), vocabulary)
+
+
+def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
+    """The network of an RNN's configuration, over any number of steps."""
+    net = config.network
+    g = discretizer(net.discretizer, net.block_size)
+    symbols = len(vocabulary)
+    return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss)
+
+
+def _images(config: Config, device: torch.device) -> tuple[Classification, Graph, None]:
+    assert isinstance(config.data, Images)
+    data, net = config.data, config.network
     g = discretizer(net.discretizer, net.block_size)
     mlp(1, net.hidden, 1, net.activation, g, net.loss)  # refuses units that make no sense before data is loaded
-    data_dir = None if config.data.data_dir is None else Path(config.data.data_dir)
-    images = load_images(config.data.dataset, data_dir, config.seed, device, config.data.valid)
-    task = Classification(images, config.optimisation.batch_size, config.seed)
-    graph = Graph(mlp(images.pixels, net.hidden, images.classes, net.activation, g, net.loss))
-    initialize(graph, config.seed, net.weight_init, net.weight_std, net.feedback_std).to(device)
-    torch.manual_seed(config.seed)  # the draws of stochastic units
-    return Experiment(config, learner, task, graph, optimizer(graph.parameters(), config.optimisation))
+    images = load_images(data.dataset, _path(data.data_dir), config.seed, device, data.valid)
+    task = Classification(images, config.optimisation.batch_size or 1, config.seed)
+    return task, Graph(mlp(images.pixels, net.hidden, images.classes, net.activation, g, net.loss)), None
+
+
+def _text(config: Config, device: torch.device) -> tuple[Prediction, Graph, Vocabulary]:
+    assert isinstance(config.data, Text)
+    data = config.data
+    unroll(config, Vocabulary.of("ab", "chars"))(1)  # refuses units that make no sense before data is loaded
+    text = load_text(data.dataset, _path(data.data_dir), _path(data.text), data.tokens, device, None, data.max_words)
+    network = unroll(config, text.vocabulary)
+    held_out = {split: covering(getattr(text, split)) for split in ("train", "valid", "test")}
+    series = as_streams(text.train, data.streams)
+    task = Prediction(series, held_out, network, data.unroll, data.tokens, config.seed)
+    return task, Graph(network(data.unroll)), text.vocabulary
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 def train(
@@ -108,28 +153,47 @@ def train(
 
 
 def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = None) -> Experiment:
-    """The network of a run with the weights that validation chose.
+    """The network of a run with the weights that validation chose, and its data.
 
     Raises:
         SeqlraError: the run or its data are missing or damaged.
     """
-    plain = Config.read(run.config).to_dict()
-    plain["device"] = device
-    if data_dir is not None:
-        plain["data"]["data_dir"] = str(data_dir)
-    experiment = prepare(Config.from_dict(plain))
-    state = checkpoint.load(run.checkpoint, next(experiment.graph.parameters()).device)
+    config = read_config(run)
+    data = config.data if data_dir is None else replace(config.data, data_dir=str(data_dir))
+    experiment = prepare(replace(config, data=data, device=pick_device(device).type))
+    experiment.check_vocabulary(run)
+    load_best_weights(experiment.graph, run)
+    return experiment
+
+
+def read_vocabulary(run: RunDirectory) -> Vocabulary:
+    """What the tokens of a run mean; raises `SeqlraError` where that is missing or damaged."""
+    return Vocabulary.from_dict(run.read_json(run.vocabulary))
+
+
+def read_config(run: RunDirectory) -> Config:
+    """The configuration of a run; raises `SeqlraError` where it is damaged."""
+    return Config.from_dict(run.read_json(run.config))
+
+
+def load_best_weights(graph: Graph, run: RunDirectory) -> None:
+    """Give a graph the weights that validation chose in a run.
+
+    Raises:
+        SeqlraError: the checkpoint is damaged, or of another network.
+    """
+    state = checkpoint.load(run.checkpoint, next(graph.parameters()).device)
     try:
-        experiment.graph.load_state_dict(state["best"]["weights"])
+        graph.load_state_dict(state["best"]["weights"])
     except (KeyError, RuntimeError) as error:
         raise SeqlraError(f"the checkpoint {run.checkpoint} does not fit its config.json") from error
-    return experiment
 
 
 def _result(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
     config, task = experiment.config, experiment.task
     test, valid = task.evaluate(trainer.graph, "test"), task.evaluate(trainer.graph, "valid")
     samples = trainer.step * task.samples_per_step
+    rate = "samples_per_second" if config.task == "mlp" else "tokens_per_second"
     return {
         "task": config.task,
         "dataset": config.data.dataset,
@@ -146,6 +210,6 @@ def _result(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
         "train_error": trainer.history[trainer.best["epoch"] - 1]["train_error"],
         "mean_depth": sum(row["depth"] for row in trainer.history) / len(trainer.history),
         "train_seconds": round(trainer.seconds, 3),
-        "samples_per_second": round(samples / trainer.seconds, 1) if trainer.seconds else None,
+        rate: round(samples / trainer.seconds, 1) if trainer.seconds else None,
         "versions": versions(),
     }

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqlra.errors import SeqlraError, unknown
-from seqlra.graph import Graph
+from seqlra.graph import Buffers, Graph
 
-WeightInit = Literal["zeros", "gaussian", "fan-in"]
+WeightInit = Literal["zeros", "gaussian", "fan-in", "reservoir"]
 
 WEIGHT_INITS: dict[str, str] = {
     "zeros": "null initialisation: all weights 0 (Sections 3.2, 3.3)",
     "gaussian": "zero-mean Gaussian with a standard deviation of your choice (Section 3.2)",
     "fan-in": "uniform in +-1/sqrt(n_in) (eq. 5)",
+    "reservoir": "for RNNs on tokens: orthogonal recurrent weights, N(0, 1) input weights, the rest fan-in",
 }
 
 
@@ -51,22 +52,26 @@ def initialize(
     if len(seeds) != (graph.stack[0] if graph.stack else 1):
         raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
 
-    def draw_weight(like: Tensor, generator: torch.Generator) -> Tensor:
+    recurrent, fed = _kinds(graph)
+
+    def draw_weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
         if weights == "zeros":
-            return torch.zeros(like.shape)
+            return torch.zeros(shape)
         if weights == "gaussian":
-            return torch.randn(like.shape, generator=generator) * std
-        return (2 * torch.rand(like.shape, generator=generator) - 1) / like.shape[-2] ** 0.5
+            return torch.randn(shape, generator=generator) * std
+        if weights == "reservoir" and name in recurrent:
+            return torch.nn.init.orthogonal_(torch.empty(shape), generator=generator)
+        if weights == "reservoir" and name in fed:
+            return torch.randn(shape, generator=generator)
+        return (2 * torch.rand(shape, generator=generator) - 1) / shape[-2] ** 0.5
+
+    def draw_feedback(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=generator) * feedback_std
 
     for nth, own_seed in enumerate(seeds):
         index = (nth,) if graph.stack else ()
-        _fill(graph.weights.values(), index, draw_weight, _stream(own_seed, 0))
-        _fill(
-            graph.feedback.values(),
-            index,
-            lambda like, g: torch.randn(like.shape, generator=g) * feedback_std,
-            _stream(own_seed, 1),
-        )
+        _fill(graph.weights, index, draw_weight, _stream(own_seed, 0))
+        _fill(graph.feedback, index, draw_feedback, _stream(own_seed, 1))
     for bias in graph.biases.values():
         bias.zero_()
     return graph
@@ -76,8 +81,18 @@ def _stream(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(2 * seed + number)
 
 
-def _fill(
-    held: object, index: tuple[int, ...], draw: Callable[[Tensor, torch.Generator], Tensor], generator: torch.Generator
-) -> None:
-    for tensor in held:  # type: ignore[attr-defined]
-        tensor[index].copy_(draw(tensor[index], generator))
+def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
+    """The names of the weights by which copies read each other, and of those that read what is fed."""
+    reads = [(tied, read) for tied in graph.ties for read in tied.reads]
+    recurrent = {read.weight for tied, read in reads if tied.recurrent and read.base == tied.base}
+    bases = graph.layout.bases
+    fed = {read.weight for _, read in reads if len(bases[read.base].inputs) == bases[read.base].blocks}
+    return recurrent, fed
+
+
+Draw = Callable[[str, torch.Size, torch.Generator], Tensor]
+
+
+def _fill(held: nn.ParameterDict | Buffers, index: tuple[int, ...], draw: Draw, generator: torch.Generator) -> None:
+    for name, tensor in held.items():
+        tensor[index].copy_(draw(name, tensor[index].shape, generator))

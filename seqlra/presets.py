@@ -5,47 +5,64 @@ The figures behind the choices, and the commands that repeat them, are in the RE
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from seqlra.config import Config, Data, Network, Optimisation
+from seqlra.config import Config, Images, Network, Optimisation, Text
 from seqlra.errors import unknown
 from seqlra.rules import RULES
 
-MLP: dict[str, Any] = {
-    "dataset": "mnist-sample",
-    "hidden": (256, 256, 256),
+COMMON: dict[str, Any] = {
     "activation": "tanh",
     "discretizer": None,
     "block_size": 4,
-    "loss": "log-penalty",
-    "weight_init": "fan-in",
     "weight_std": 0.05,
     "feedback_std": 1.0,
     "rule": "lra-fdbk",
     "optimizer": "adam",
     "momentum": 0.0,
+    "seed": 0,
+}
+MLP: dict[str, Any] = COMMON | {
+    "dataset": "mnist-sample",
+    "hidden": (256, 256, 256),
+    "loss": "log-penalty",
+    "weight_init": "fan-in",
     "schedule": "constant",
     "batch_size": 50,
     "epochs": 15,
-    "seed": 0,
 }
-"""The default job: three hidden layers on the embedded sample."""
+"""The default job of `seqlra train mlp`: three hidden layers on the embedded sample of MNIST."""
+
+RNN: dict[str, Any] = COMMON | {
+    "dataset": "text-sample",
+    "tokens": "chars",
+    "max_words": 10_000,
+    "hidden": (256,),
+    "loss": "l2",
+    "weight_init": "reservoir",
+    "schedule": "linear",
+    "streams": 64,
+    "unroll": 50,
+    "epochs": 9,
+}
+"""The default job of `seqlra train rnn`: one recurrent layer on the embedded text."""
 
 
 def rule_settings(rule: str, optimizer: str, activation: str) -> dict[str, Any]:
-    """Settings of the rule that suit these units and this optimiser.
+    """Settings of the rule that suit an MLP of these units and this optimiser.
 
     Plain gradient descent takes the sum over a mini-batch, with which the paper's step size of 0.01 learns (the mean
     does not start a deep sigmoid net); optimisers that adapt their step to the scale of the updates take the mean.
-
-    Raises:
-        SeqlraError: an unknown rule.
     """
-    if rule not in RULES:
-        raise unknown("rule", rule, RULES)
     if not rule.startswith("lra"):
         return {"reduction": "mean"}
-    settings: dict[str, Any] = {"reduction": "sum" if optimizer == "sgd" else "mean", "beta": 0.1, "c1": None, "c2": 10.0}
+    settings: dict[str, Any] = {
+        "reduction": "sum" if optimizer == "sgd" else "mean",
+        "beta": 0.1,
+        "c1": None,
+        "c2": 10.0,
+    }
     if activation == "sigmoid":  # its derivative is at most 1/4: what beta 0.1 asks for is too little to learn from
         settings.update(beta=1.0, c2=3.0)
     elif optimizer == "sgd":  # nothing else bounds the steps of a deep net
@@ -55,11 +72,11 @@ def rule_settings(rule: str, optimizer: str, activation: str) -> dict[str, Any]:
     return settings
 
 
-def step_size(rule: str, optimizer: str) -> float:
-    """A step size for an optimiser: the paper's 0.01 for LRA's summed updates under ``sgd``."""
+def mlp_step_size(rule: str, optimizer: str) -> float:
+    """A step size for an MLP: the paper's 0.01 for LRA's summed updates under ``sgd``."""
     if optimizer == "sgd":
         return 0.01 if rule.startswith("lra") else 0.1
-    return 0.0005
+    return 0.001
 
 
 def mlp_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, threads: int) -> Config:
@@ -71,39 +88,90 @@ def mlp_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
         device, threads: what it runs on.
 
     Raises:
-        SeqlraError: values that make no sense.
+        SeqlraError: an unknown rule, or values that make no sense.
     """
-    options = MLP | {name: value for name, value in given.items() if value is not None}
-    rule, optimizer = options["rule"], options["optimizer"]
-    activation = options["activation"]
-    if options["discretizer"] == "bernoulli" and given.get("activation") is None:
-        activation = "sigmoid"  # bernoulli draws with the probability z
-    settings = rule_settings(rule, optimizer, activation) | rule_given
-    lr = options.get("lr")
+    options = _with_defaults(MLP, given)
+    settings = rule_settings(options["rule"], options["optimizer"], options["activation"])
     return Config(
         task="mlp",
-        data=Data(options["dataset"], options.get("data_dir"), options.get("valid")),
-        network=Network(
-            tuple(options["hidden"]),
-            activation,
-            None if options["discretizer"] == "none" else options["discretizer"],
-            options["block_size"],
-            options["loss"],
-            options["weight_init"],
-            options["weight_std"],
-            options["feedback_std"],
-        ),
-        rule={"name": rule, **settings},
-        optimisation=Optimisation(
-            optimizer,
-            step_size(rule, optimizer) if lr is None else lr,
-            options["momentum"],
-            options["schedule"],
-            options["batch_size"],
-            None if options.get("steps") is not None else options["epochs"],
-            options.get("steps"),
-        ),
+        data=Images(options["dataset"], options.get("data_dir"), options.get("valid")),
+        network=_network(options),
+        rule={"name": options["rule"], **settings, **rule_given},
+        optimisation=_optimisation(options, mlp_step_size(options["rule"], options["optimizer"])),
         seed=options["seed"],
         device=device,
         threads=threads,
+    )
+
+
+def rnn_rule_settings(rule: str) -> dict[str, Any]:
+    """Settings of the rule that suit an RNN."""
+    if not rule.startswith("lra"):
+        return {"reduction": "mean"}
+    return {"reduction": "mean", "beta": 0.1, "c1": None, "c2": None}
+
+
+def rnn_step_size(rule: str, optimizer: str) -> float:
+    """A step size for an RNN, under the linear schedule."""
+    if optimizer == "sgd":
+        return 1.0
+    return {"lra-fdbk": 0.005, "lra-diff": 0.003}.get(rule, 0.003)
+
+
+def rnn_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, threads: int) -> Config:
+    """The configuration of an RNN run; arguments and errors as for `mlp_config`, with `RNN` and ``text``."""
+    options = _with_defaults(RNN, given)
+    own = options.get("text")
+    return Config(
+        task="rnn",
+        data=Text(
+            options["dataset"] if own is None else Path(own).name,
+            options.get("data_dir"),
+            own,
+            options["tokens"],
+            options["max_words"],
+            options["streams"],
+            options["unroll"],
+        ),
+        network=_network(options),
+        rule={"name": options["rule"], **rnn_rule_settings(options["rule"]), **rule_given},
+        optimisation=_optimisation(options, rnn_step_size(options["rule"], options["optimizer"])),
+        seed=options["seed"],
+        device=device,
+        threads=threads,
+    )
+
+
+def _with_defaults(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    options = defaults | {name: value for name, value in given.items() if value is not None}
+    if options["rule"] not in RULES:
+        raise unknown("rule", options["rule"], RULES)
+    if options["discretizer"] == "bernoulli" and given.get("activation") is None:
+        options["activation"] = "sigmoid"  # bernoulli draws with the probability z
+    return options
+
+
+def _network(options: dict[str, Any]) -> Network:
+    return Network(
+        tuple(options["hidden"]),
+        options["activation"],
+        None if options["discretizer"] == "none" else options["discretizer"],
+        options["block_size"],
+        options["loss"],
+        options["weight_init"],
+        options["weight_std"],
+        options["feedback_std"],
+    )
+
+
+def _optimisation(options: dict[str, Any], lr: float) -> Optimisation:
+    steps = options.get("steps")
+    return Optimisation(
+        options["optimizer"],
+        lr if options.get("lr") is None else options["lr"],
+        options["momentum"],
+        options["schedule"],
+        options.get("batch_size"),
+        options["epochs"] if steps is None else None,
+        steps,
     )

@@ -1,7 +1,7 @@
 """The run directory: all that a run leaves behind.
 
 ``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
-``checkpoint.pt`` and ``curve.png``.
+``checkpoint.pt`` and ``curve.png``; for text also ``vocabulary.json``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class RunDirectory:
     """The files of one run.
 
     Attributes:
-        config, metrics, result, checkpoint, curve: their paths.
+        config, metrics, result, checkpoint, curve, vocabulary: their paths.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,6 +29,7 @@ class RunDirectory:
         self.result = path / "result.json"
         self.checkpoint = path / "checkpoint.pt"
         self.curve = path / "curve.png"
+        self.vocabulary = path / "vocabulary.json"
 
     @staticmethod
     def create(path: Path) -> RunDirectory:
@@ -75,14 +76,20 @@ class RunDirectory:
         return [json.loads(line) for line in self.metrics.read_text().splitlines()]
 
     def read_result(self) -> dict[str, Any]:
-        """``result.json`` of a finished run.
+        """``result.json`` of a finished run; raises `SeqlraError` where it is not finished."""
+        if not self.result.exists():
+            raise SeqlraError(f"the run {self.path} is not finished: it has no result.json")
+        return self.read_json(self.result)
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """One JSON file of the run.
 
         Raises:
-            SeqlraError: the run is not finished, or the file is damaged.
+            SeqlraError: it is missing or damaged.
         """
         try:
-            return dict(json.loads(self.result.read_text()))
+            return dict(json.loads(path.read_text()))
         except OSError as error:
-            raise SeqlraError(f"the run {self.path} is not finished: it has no result.json") from error
-        except ValueError as error:
-            raise SeqlraError(f"{self.result} is damaged: {error}") from error
+            raise SeqlraError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, TypeError) as error:
+            raise SeqlraError(f"{path} is damaged: {error}") from error

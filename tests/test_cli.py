@@ -87,7 +87,7 @@ BAD = {
     "--beta 1 --rule backprop": "rule 'backprop' has no setting 'beta'",
     "--epochs 0": "epochs must be at least 1",
     "--steps 0": "steps must be at least 1",
-    "--batch-size 0": "batch-size must be at least 1",
+    "--batch-size 0": "batch-size must be above 0",
     "--batch-size 20000": "larger than the training split",
     "--valid 0": "validation",
     "--momentum 1": "momentum must be in [0, 1)",

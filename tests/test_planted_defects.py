@@ -48,7 +48,10 @@ def test_defects_that_tests_know_of_are_caught(capsys: pytest.CaptureFixture[str
     assert "2 of 2 defects were caught" in printed
 
 
-def test_a_defect_that_no_test_knows_of_survives(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_defect_that_no_test_knows_of_survives(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "check_the_ground", lambda defects: None)  # the test above has run it
     assert script.main([], [HARMLESS]) == 1
     assert "SURVIVED tests/test_normalize" in capsys.readouterr().out
 
@@ -56,7 +59,7 @@ def test_a_defect_that_no_test_knows_of_survives(capsys: pytest.CaptureFixture[s
 def test_a_package_that_cannot_be_imported_proves_nothing() -> None:
     caught, by = script.verdict(NO_IMPORT)
     assert not caught
-    assert "torhc" in by
+    assert "pytest ended with 2" in by  # while collecting
 
 
 def test_a_defect_whose_text_is_gone_is_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:

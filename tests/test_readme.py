@@ -14,11 +14,8 @@ from seqlra.cli import app
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = sorted({
-    line.strip().removeprefix("$ ").split("seqlra", 1)[1]
-    for line in re.findall(r"^.*\bseqlra .*$", "\n".join(re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)), re.M)
-    if re.match(r"(\$ )?(\S+/)?seqlra |.*/bin/seqlra ", line.strip()) or "&& .venv/bin/seqlra" in line
-})  # fmt: skip
+SHELL = "\n".join(re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL))
+COMMANDS = sorted(set(re.findall(r"^(?:\$ |.*bin/)?seqlra (.*)$", SHELL, re.MULTILINE)))
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
@@ -32,7 +29,7 @@ def test_the_python_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_parse(command: str) -> None:
-    arguments = shlex.split(command.replace("\\", " "), comments=True)
+    arguments = shlex.split(command, comments=True)
     parser = typer.main.get_command(app)
     context = parser.make_context("seqlra", [], resilient_parsing=True)
     while hasattr(parser, "commands") and arguments:

@@ -18,7 +18,7 @@ from torch import Tensor
 from seqlra import SeqlraError, checkpoint
 from seqlra.config import Config
 from seqlra.errors import Diverged
-from seqlra.experiments import load_best, prepare, train
+from seqlra.experiments import load_best, prepare, read_config, train
 from seqlra.presets import mlp_config
 from seqlra.rundir import RunDirectory
 from seqlra.training import Stopped, Trainer
@@ -90,7 +90,7 @@ def test_a_stopped_and_resumed_run_equals_the_one_left_alone(
         train(stopped, run, watch=stop_after(60))  # in the middle of the second epoch of 40 updates
     assert not run.result.exists()
     torch.manual_seed(99)  # what happens in between must not matter
-    train(prepare(Config.read(run.config)), run, resume=True)
+    train(prepare(read_config(run)), run, resume=True)
     same_outcome(run_alone, run)
 
 

@@ -3,30 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from seqlra.errors import SeqlraError
 
-DATA, NETWORK, RULE, OPTIMISATION, BOOKKEEPING = (
-    "Data",
-    "Network",
-    "Rule",
-    "Optimisation",
-    "Bookkeeping",
-)
+DATA, NETWORK, RULE, OPTIMISATION, BOOKKEEPING = "Data", "Network", "Rule", "Optimisation", "Bookkeeping"
+
+
+def option(panel: str, text: str, open_as: str | bool = True, name: str | None = None) -> Any:
+    """An option of a panel of ``--help``; ``open_as`` says what happens where the user leaves it open."""
+    return typer.Option(*([name] if name else []), help=text, rich_help_panel=panel, show_default=open_as)
+
+
+SUITS = "suits the units"
 
 DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder with local copies, DIR/<dataset>/.", rich_help_panel=DATA, show_default="Hub or embedded"
-    ),
+    Path | None, option(DATA, "Folder with local copies, DIR/<dataset>/.", "Hub or embedded", "--data-dir")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=BOOKKEEPING)]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object as the last line of output.", rich_help_panel=BOOKKEEPING)
+Hidden = Annotated[str, option(NETWORK, "Hidden layers: 256,128 or 128x8 (8 layers of 128).")]
+Activation = Annotated[
+    str | None, option(NETWORK, "f of the hidden units; see seqlra list.", "tanh; sigmoid under bernoulli")
 ]
+Discretizer = Annotated[str, option(NETWORK, "g: none, sign, heaviside, bernoulli, lwta, slwta, ...")]
+BlockSize = Annotated[int, option(NETWORK, "Units in one block of LWTA or SLWTA.")]
+Loss = Annotated[str, option(NETWORK, "Local loss: log-penalty, l2 or l1.")]
+WeightInit = Annotated[str, option(NETWORK, "zeros, gaussian, fan-in (eq. 5) or reservoir.")]
+WeightStd = Annotated[float, option(NETWORK, "Standard deviation of gaussian weights.")]
+FeedbackStd = Annotated[float, option(NETWORK, "Standard deviation of the error weights E.")]
+
+RuleName = Annotated[str, option(RULE, "lra-fdbk, lra-diff or backprop; see seqlra list.", name="--rule")]
+Beta = Annotated[float | None, option(RULE, "Step size of a displacement.", SUITS)]
+C1 = Annotated[str | None, option(RULE, "Bound on the norm of a parameter's update, or off.", SUITS)]
+C2 = Annotated[str | None, option(RULE, "Bound on the norm of a displacement, or off.", SUITS)]
+C2Per = Annotated[str | None, option(RULE, "c2 for each sample, or batch.", "sample")]
+InnerSteps = Annotated[int | None, option(RULE, "K of lra-diff: steps for each target.", "1")]
+Epsilon = Annotated[float | None, option(RULE, "Leave subgraphs whose loss is under this as they are.", "0: never")]
+EpsilonPer = Annotated[str | None, option(RULE, "epsilon for each sample, or batch.", "sample")]
+Reduction = Annotated[
+    str | None, option(RULE, "Updates are the sum or the mean over a mini-batch.", "sum: LRA with sgd; else mean")
+]
+
+Optimizer = Annotated[str, option(OPTIMISATION, "sgd, adam, rmsprop, ...; see seqlra list.")]
+Lr = Annotated[float | None, option(OPTIMISATION, "Step size.", "suits rule and optimiser")]
+Momentum = Annotated[float, option(OPTIMISATION, "Momentum of sgd and rmsprop.")]
+Schedule = Annotated[str, option(OPTIMISATION, "constant, or linear: lr falls to 0 at the end.")]
+Epochs = Annotated[int, option(OPTIMISATION, "Passes over the training split.")]
+Steps = Annotated[int | None, option(OPTIMISATION, "Number of updates, instead of epochs.", "off")]
+
+Seed = Annotated[int, option(BOOKKEEPING, "Seed of everything.")]
+Device = Annotated[str, option(BOOKKEEPING, "auto, cpu or cuda.")]
+Threads = Annotated[int | None, option(BOOKKEEPING, "CPU threads.", "torch's choice")]
+Out = Annotated[Path | None, option(BOOKKEEPING, "Run directory to make.", "runs/<name>")]
+Resume = Annotated[Path | None, option(BOOKKEEPING, "Go on with this run; it has its own options.", False)]
+Json = Annotated[bool, option(BOOKKEEPING, "Print one JSON object as the last line of output.", name="--json")]
 
 
 def hidden_sizes(text: str) -> tuple[int, ...]:

@@ -8,27 +8,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqlra.cli.options import (
-    BOOKKEEPING,
-    DATA,
-    NETWORK,
-    OPTIMISATION,
-    RULE,
-    DataDir,
-    Device,
-    Json,
-    bound,
-    hidden_sizes,
-)
+from seqlra.cli import options as o
+from seqlra.cli.options import DATA, OPTIMISATION, option
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
     from seqlra.config import Config
+    from seqlra.experiments import Experiment
+    from seqlra.rundir import RunDirectory
 
-app = typer.Typer(help="Train a network; writes a run directory.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 AT_RESUME = {"resume", "device", "json", "threads"}
 """Options that may go with --resume: they do not change what is computed."""
+
+OF_THE_RULE = {
+    "beta": "beta",
+    "c1": "c1",
+    "c2": "c2",
+    "c2_per": "c2_per",
+    "inner_steps": "steps",
+    "epsilon": "epsilon",
+    "epsilon_per": "epsilon_per",
+    "reduction": "reduction",
+}
+"""Options that are settings of a rule, with their names there."""
 
 
 class Interrupted(Exception):
@@ -40,94 +44,44 @@ def train() -> None:
     """Train a network; writes a run directory with its configuration, metrics, result, checkpoint and curve."""
 
 
-def _open(text: str, **extra: Any) -> Any:
-    return typer.Option(help=text, **extra)
-
-
-RECOMMENDED = "suits the units"
-
-
 @app.command()
 def mlp(
     context: typer.Context,
-    dataset: Annotated[
-        str, _open("mnist-sample (embedded), mnist or fashion_mnist.", rich_help_panel=DATA)
-    ] = "mnist-sample",
-    data_dir: DataDir = None,
+    dataset: Annotated[str, option(DATA, "mnist-sample (embedded), mnist or fashion_mnist.")] = "mnist-sample",
+    data_dir: o.DataDir = None,
     valid: Annotated[
-        int | None,
-        _open("Training images held out for validation.", rich_help_panel=DATA, show_default="10000; sample: 2500"),
+        int | None, option(DATA, "Training images held out for validation.", "10000; of the sample 2500")
     ] = None,
-    hidden: Annotated[str, _open("Hidden layers: 256,128 or 128x8 (8 of 128).", rich_help_panel=NETWORK)] = "256x3",
-    activation: Annotated[str, _open("f of the hidden units; see seqlra list.", rich_help_panel=NETWORK)] = "tanh",
-    discretizer: Annotated[
-        str, _open("g: none, sign, heaviside, bernoulli, lwta, slwta, ...", rich_help_panel=NETWORK)
-    ] = "none",
-    block_size: Annotated[int, _open("Units in one block of LWTA or SLWTA.", rich_help_panel=NETWORK)] = 4,
-    loss: Annotated[str, _open("Local loss: log-penalty, l2 or l1.", rich_help_panel=NETWORK)] = "log-penalty",
-    weight_init: Annotated[str, _open("zeros, gaussian or fan-in (eq. 5).", rich_help_panel=NETWORK)] = "fan-in",
-    weight_std: Annotated[float, _open("Standard deviation of gaussian weights.", rich_help_panel=NETWORK)] = 0.05,
-    feedback_std: Annotated[float, _open("Standard deviation of the error weights E.", rich_help_panel=NETWORK)] = 1.0,
-    rule: Annotated[str, _open("lra-fdbk, lra-diff or backprop.", rich_help_panel=RULE)] = "lra-fdbk",
-    beta: Annotated[
-        float | None, _open("Step size of a displacement.", rich_help_panel=RULE, show_default=RECOMMENDED)
-    ] = None,
-    c1: Annotated[
-        str | None,
-        _open("Bound on the norm of a parameter's update, or off.", rich_help_panel=RULE, show_default=RECOMMENDED),
-    ] = None,
-    c2: Annotated[
-        str | None,
-        _open("Bound on the norm of a displacement, or off.", rich_help_panel=RULE, show_default=RECOMMENDED),
-    ] = None,
-    c2_per: Annotated[
-        str | None, _open("c2 for each sample, or batch.", rich_help_panel=RULE, show_default="sample")
-    ] = None,
-    inner_steps: Annotated[
-        int | None, _open("K of lra-diff, steps for each target.", rich_help_panel=RULE, show_default="1")
-    ] = None,
-    epsilon: Annotated[
-        float | None,
-        _open("Leave subgraphs whose loss is under this as they are.", rich_help_panel=RULE, show_default="0: never"),
-    ] = None,
-    epsilon_per: Annotated[
-        str | None, _open("epsilon for each sample, or batch.", rich_help_panel=RULE, show_default="sample")
-    ] = None,
-    reduction: Annotated[
-        str | None,
-        _open(
-            "Updates are the sum or the mean over a mini-batch.",
-            rich_help_panel=RULE,
-            show_default="sum with sgd under LRA, else mean",
-        ),
-    ] = None,
-    optimizer: Annotated[
-        str, _open("sgd, adam, rmsprop, ...; see seqlra list.", rich_help_panel=OPTIMISATION)
-    ] = "adam",
-    lr: Annotated[
-        float | None, _open("Step size.", rich_help_panel=OPTIMISATION, show_default="suits the optimiser")
-    ] = None,
-    momentum: Annotated[float, _open("Momentum of sgd and rmsprop.", rich_help_panel=OPTIMISATION)] = 0.0,
-    schedule: Annotated[
-        str, _open("constant, or linear: lr falls to 0 at the end.", rich_help_panel=OPTIMISATION)
-    ] = "constant",
-    batch_size: Annotated[int, _open("Images in a mini-batch.", rich_help_panel=OPTIMISATION)] = 50,
-    epochs: Annotated[int, _open("Passes over the training images.", rich_help_panel=OPTIMISATION)] = 15,
-    steps: Annotated[
-        int | None, _open("Number of updates, instead of epochs.", rich_help_panel=OPTIMISATION, show_default="off")
-    ] = None,
-    seed: Annotated[int, _open("Seed of everything.", rich_help_panel=BOOKKEEPING)] = 0,
-    device: Device = "auto",
-    threads: Annotated[
-        int | None, _open("CPU threads.", rich_help_panel=BOOKKEEPING, show_default="torch's choice")
-    ] = None,
-    out: Annotated[
-        Path | None, _open("Run directory to make.", rich_help_panel=BOOKKEEPING, show_default="runs/<name>")
-    ] = None,
-    resume: Annotated[
-        Path | None, _open("Go on with this run; it has its own options.", rich_help_panel=BOOKKEEPING)
-    ] = None,
-    json: Json = False,
+    hidden: o.Hidden = "256x3",
+    activation: o.Activation = None,
+    discretizer: o.Discretizer = "none",
+    block_size: o.BlockSize = 4,
+    loss: o.Loss = "log-penalty",
+    weight_init: o.WeightInit = "fan-in",
+    weight_std: o.WeightStd = 0.05,
+    feedback_std: o.FeedbackStd = 1.0,
+    rule: o.RuleName = "lra-fdbk",
+    beta: o.Beta = None,
+    c1: o.C1 = None,
+    c2: o.C2 = None,
+    c2_per: o.C2Per = None,
+    inner_steps: o.InnerSteps = None,
+    epsilon: o.Epsilon = None,
+    epsilon_per: o.EpsilonPer = None,
+    reduction: o.Reduction = None,
+    optimizer: o.Optimizer = "adam",
+    lr: o.Lr = None,
+    momentum: o.Momentum = 0.0,
+    schedule: o.Schedule = "constant",
+    batch_size: Annotated[int, option(OPTIMISATION, "Images in a mini-batch.")] = 50,
+    epochs: o.Epochs = 15,
+    steps: o.Steps = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    threads: o.Threads = None,
+    out: o.Out = None,
+    resume: o.Resume = None,
+    json: o.Json = False,
 ) -> None:
     """Train a multilayer perceptron to classify images.
 
@@ -138,48 +92,85 @@ def mlp(
         seqlra train mlp --dataset mnist --hidden 128x8 --activation sigmoid --weight-init zeros
         --optimizer sgd --lr 0.01 --batch-size 50 --epochs 10
     """
-    if resume is not None:
-        _refuse_options(context)
-        _resume(resume, device, threads, json)
-        return
-    rule_given = {
-        "beta": beta,
-        "c2_per": c2_per,
-        "steps": inner_steps,
-        "epsilon": epsilon,
-        "epsilon_per": epsilon_per,
-        "reduction": reduction,
-    }
-    rule_given = {name: value for name, value in rule_given.items() if value is not None}
-    rule_given |= {name: bound(name, text) for name, text in (("c1", c1), ("c2", c2)) if text is not None}
-    given = {
-        "dataset": dataset,
-        "data_dir": None if data_dir is None else str(data_dir.resolve()),
-        "valid": valid,
-        "hidden": hidden_sizes(hidden),
-        "activation": activation if _was_given(context, "activation") else None,
-        "discretizer": discretizer,
-        "block_size": block_size,
-        "loss": loss,
-        "weight_init": weight_init,
-        "weight_std": weight_std,
-        "feedback_std": feedback_std,
-        "rule": rule,
-        "optimizer": optimizer,
-        "lr": lr,
-        "momentum": momentum,
-        "schedule": schedule,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "steps": steps,
-        "seed": seed,
-    }
-
-    from seqlra.experiments import pick_device
     from seqlra.presets import mlp_config
 
-    config = mlp_config(given, rule_given, pick_device(device).type, _set_threads(threads))
-    out = out or Path("runs") / f"mlp-{dataset}-{rule}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _train_or_resume(context, mlp_config)
+
+
+@app.command()
+def rnn(
+    context: typer.Context,
+    dataset: Annotated[str, option(DATA, "text-sample (embedded) or tiny_shakespeare.")] = "text-sample",
+    data_dir: o.DataDir = None,
+    text: Annotated[Path | None, option(DATA, "Your own UTF-8 text, in place of a dataset.", False)] = None,
+    tokens: Annotated[str, option(DATA, "chars or words.")] = "chars",
+    max_words: Annotated[int, option(DATA, "The most words that a vocabulary of words has.")] = 10_000,
+    streams: Annotated[int, option(DATA, "Parallel streams that the text is cut into: the mini-batch.")] = 64,
+    unroll: Annotated[int, option(DATA, "K: steps of a stream in one update; the state is carried on.")] = 50,
+    hidden: o.Hidden = "256",
+    activation: o.Activation = None,
+    discretizer: o.Discretizer = "none",
+    block_size: o.BlockSize = 4,
+    loss: o.Loss = "l2",
+    weight_init: o.WeightInit = "reservoir",
+    weight_std: o.WeightStd = 0.05,
+    feedback_std: o.FeedbackStd = 1.0,
+    rule: o.RuleName = "lra-fdbk",
+    beta: o.Beta = None,
+    c1: o.C1 = None,
+    c2: o.C2 = None,
+    c2_per: o.C2Per = None,
+    inner_steps: o.InnerSteps = None,
+    epsilon: o.Epsilon = None,
+    epsilon_per: o.EpsilonPer = None,
+    reduction: o.Reduction = None,
+    optimizer: o.Optimizer = "adam",
+    lr: o.Lr = None,
+    momentum: o.Momentum = 0.0,
+    schedule: o.Schedule = "linear",
+    epochs: o.Epochs = 9,
+    steps: o.Steps = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    threads: o.Threads = None,
+    out: o.Out = None,
+    resume: o.Resume = None,
+    json: o.Json = False,
+) -> None:
+    """Train an Elman RNN to predict the next character or word of a text.
+
+    Without options it trains on an embedded text, offline, in about a minute. Several hidden sizes are several
+    recurrent layers. Under LRA only the forward pass walks through time; the backward pass is one product.
+
+    On your own text: seqlra train rnn --text book.txt --out runs/book, and then
+    seqlra sample runs/book --prompt "Once upon"
+    """
+    from seqlra.presets import rnn_config
+
+    _train_or_resume(context, rnn_config)
+
+
+def _train_or_resume(context: typer.Context, configure: Any) -> None:
+    options = dict(context.params)
+    task = str(context.info_name)
+    out, resume, json = options.pop("out"), options.pop("resume"), options.pop("json")
+    device, threads = options.pop("device"), options.pop("threads")
+    if resume is not None:
+        _refuse_options(context)
+        _resume(task, resume, device, threads, json)
+        return
+    rule_given = {there: options.pop(name) for name, there in OF_THE_RULE.items()}
+    rule_given = {name: value for name, value in rule_given.items() if value is not None}
+    rule_given |= {name: o.bound(name, rule_given[name]) for name in ("c1", "c2") if name in rule_given}
+    options["hidden"] = o.hidden_sizes(options["hidden"])
+    for name in ("data_dir", "text"):
+        if options.get(name) is not None:
+            options[name] = str(options[name].resolve())  # the run may be resumed from another folder
+
+    from seqlra.experiments import pick_device
+
+    config = configure(options, rule_given, pick_device(device).type, _set_threads(threads))
+    out = out or Path("runs") / f"{task}-{config.data.dataset}-{options['rule']}-{time.strftime('%Y%m%d-%H%M%S')}"
     _start(config, out, json)
 
 
@@ -217,26 +208,31 @@ def _start(config: Config, out: Path, json: bool) -> None:
     experiment = prepare(config)
     run = RunDirectory.create(out)
     run.write_json(run.config, replace(config, versions=versions()).to_dict())
+    if experiment.vocabulary is not None:
+        run.write_json(run.vocabulary, experiment.vocabulary.to_dict())
     _train(experiment, run, False, json)
 
 
-def _resume(path: Path, device: str, threads: int | None, json: bool) -> None:
+def _resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
     from dataclasses import replace
 
-    from seqlra.config import Config
-    from seqlra.experiments import pick_device, prepare
+    from seqlra.experiments import pick_device, prepare, read_config
     from seqlra.rundir import RunDirectory
 
     run = RunDirectory.open(path)
     if run.result.exists():
         raise SeqlraError(f"the run {path} is finished: its result is in {run.result}")
-    config = Config.read(run.config)
+    config = read_config(run)
+    if config.task != task:
+        raise SeqlraError(f"the run {path} is one of seqlra train {config.task}")
     _set_threads(threads or config.threads)
     config = config if device == "auto" else replace(config, device=pick_device(device).type)
-    _train(prepare(config), run, True, json)
+    experiment = prepare(config)
+    experiment.check_vocabulary(run)
+    _train(experiment, run, True, json)
 
 
-def _train(experiment: Any, run: Any, resume: bool, json: bool) -> None:
+def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) -> None:
     from seqlra.cli.show import Watch, json_line, result_rows, table
     from seqlra.experiments import train
     from seqlra.plotting import save_curve

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from seqlra.engine import Step, run
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.tasks.images import ImageTask
+from seqlra.tasks.randomness import seeded
 
 
 class Classification:
@@ -62,6 +62,9 @@ class Classification:
                 loss -= probabilities.gather(-1, t.unsqueeze(-1)).clamp(min=1e-38).log().sum()
         return {"error": 100 * wrong.item() / len(data), "loss": loss.item() / len(data)}
 
+    def start(self, graph: Graph) -> None:
+        """Nothing to begin from."""
+
     def after(self, step: Step) -> None:
         """Nothing: mini-batches of images do not depend on each other."""
 
@@ -71,11 +74,3 @@ class Classification:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Nothing to load."""
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Let torch's random numbers start from ``seed``, and afterwards go on as if nothing had been drawn."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -1,0 +1,155 @@
+"""Next-step prediction as a task: parallel streams, cut in chunks, with the state carried from chunk to chunk.
+
+A *series* is ``(time, streams)`` tokens or ``(time, streams, features)`` vectors. At every step but the last
+the network reads one entry and predicts the next (Appendix B).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from seqlra.activity import Activity, null_state
+from seqlra.engine import Step
+from seqlra.errors import SeqlraError
+from seqlra.graph import Graph
+from seqlra.losses import OutputLoss
+from seqlra.subgraph import Input, Subgraph
+from seqlra.tasks.randomness import seeded
+
+Unroll = Callable[[int], Sequence[Input | Subgraph]]
+"""The list of subgraphs over so many steps, all over the same parameters."""
+
+
+def as_streams(ids: Tensor, streams: int) -> Tensor:
+    """A sequence ``(n,)`` as a series ``(time, streams)``: contiguous parts side by side, each ending on the first
+    entry of the next, so that every entry is predicted once (up to ``streams - 1`` at the end are left out).
+
+    Raises:
+        SeqlraError: fewer entries than it takes to predict one in every stream.
+    """
+    time = (len(ids) - 1) // streams
+    if streams < 1 or time < 1:
+        raise SeqlraError(f"{len(ids)} tokens cannot be cut into {streams} streams of at least 2")
+    return torch.stack([ids[stream * time : (stream + 1) * time + 1] for stream in range(streams)], dim=1)
+
+
+def covering(ids: Tensor, streams: int = 16, shortest: int = 1_000) -> list[Tensor]:
+    """A sequence as series that together predict every entry but the first exactly once.
+
+    A measurement goes faster over several streams; each starts from the null state, so they are kept long: at least
+    ``shortest`` entries. What is left over goes on, in one stream, where the last one ended.
+    """
+    streams = max(1, min(streams, len(ids) // shortest))
+    series = as_streams(ids, streams)
+    rest = ids[streams * (len(series) - 1) :].unsqueeze(1)
+    return [series, rest] if len(rest) > 1 else [series]
+
+
+def chunks(series: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets of every chunk of at most ``length`` steps, as the rows that the engine wants."""
+    for start in range(0, len(series) - 1, length):
+        stop = min(start + length, len(series) - 1)
+        yield series[start:stop].flatten(0, 1), series[start + 1 : stop + 1].flatten(0, 1)
+
+
+class Prediction:
+    """Chunks of streams by number, with the state carried over, and the loss over whole series.
+
+    An epoch is one pass over the training series; it starts from the null state.
+
+    Args:
+        train: the training series.
+        held_out: for "valid" and "test" (and more, if wanted) what is measured: series that follow each other,
+            the last stream of one continuing in a single stream of the next.
+        unroll: the network over a number of steps.
+        length: K, the steps of a chunk.
+        tokens: "chars", "words" or "vectors": which metrics are told.
+        seed: seed of the draws of stochastic units when a series is measured.
+
+    Raises:
+        SeqlraError: chunks longer than a stream.
+    """
+
+    def __init__(
+        self,
+        train: Tensor,
+        held_out: Mapping[str, Sequence[Tensor]],
+        unroll: Unroll,
+        length: int,
+        tokens: str = "chars",
+        seed: int = 0,
+    ) -> None:
+        if length < 1 or length > len(train) - 1:
+            raise SeqlraError(
+                f"a chunk of {length} steps does not fit a stream of {len(train) - 1}; "
+                f"accepted: 1 to {len(train) - 1}, or fewer streams, or more text"
+            )
+        self.train, self.held_out, self.unroll = train, held_out, unroll
+        self.length, self.tokens, self.seed = length, tokens, seed
+        self.steps_per_epoch = (len(train) - 1) // length
+        self.samples_per_step = length * train.shape[1]
+        self.selects = {"chars": "bpc", "words": "perplexity", "vectors": "loss"}[tokens]
+        self._carried: dict[str, Tensor] = {}
+
+    def batch(self, step: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs and targets of update ``step``: the next chunk, from the state that the last one left."""
+        nth = step % self.steps_per_epoch
+        start, stop = nth * self.length, (nth + 1) * self.length
+        if nth == 0:
+            self._carried = {name: torch.zeros_like(state) for name, state in self._carried.items()}
+        inputs = {"x": self.train[start:stop].flatten(0, 1), **self._carried}
+        return inputs, self.train[start + 1 : stop + 1].flatten(0, 1)
+
+    def start(self, graph: Graph) -> None:
+        """Begin from the null state of this graph."""
+        self._carried = null_state(graph, self.train.shape[1])
+
+    def after(self, step: Step) -> None:
+        """Carry the state over to the next chunk."""
+        self._carried = {name: state.clone() for name, state in step.activity.carried().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """The carried state."""
+        return dict(self._carried)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a carried state."""
+        self._carried = dict(state)
+
+    def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
+        """Metrics over a whole split: ``bpc`` (bits per character) or ``perplexity`` per word, and the ``error`` of
+        the most likely next token in percent; the mean ``loss`` for vectors."""
+        series = self.held_out[split]
+        with seeded(self.seed, series[0].device):
+            return measure(graph, series, self.unroll, self.length, self.tokens)
+
+
+@torch.no_grad()
+def measure(graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str) -> dict[str, float]:
+    """Run a graph over series that follow each other, statefully, and tell the metrics of `Prediction.evaluate`."""
+    lists: dict[int, Graph] = {}
+    state: dict[str, Tensor] = {}
+    loss, wrong, count = 0.0, 0.0, 0
+    for part in series:
+        streams = part.shape[1]
+        state = {n: s[..., -streams:, :] for n, s in state.items()}
+        for x, t in chunks(part, length):
+            steps = len(t) // streams
+            over = lists.setdefault(steps, graph.sharing(unroll(steps)))
+            activity = Activity(over, {"x": x, **(state or null_state(over, streams))})
+            state = activity.carried()
+            output = over.outputs[-1].loss
+            assert isinstance(output, OutputLoss)
+            loss += output.value(activity.h[-1], t).sum().item()
+            wrong += 0.0 if tokens == "vectors" else (activity.h[-1].argmax(-1) != t).sum().item()
+            count += len(t)
+    if tokens == "vectors":
+        return {"loss": loss / count}
+    nats, error = loss / count, 100 * wrong / count
+    if tokens == "words":
+        return {"perplexity": math.exp(min(nats, 700.0)), "error": error}
+    return {"bpc": nats / math.log(2), "error": error}
