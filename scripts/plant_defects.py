@@ -200,9 +200,11 @@ DEFECTS = (
         "initialization",
         ("a stack seeded alike", "_stream(own_seed, 0)", "_stream(seeds[0], 0)"),
         ("E and W from one stream", "_stream(own_seed, 1)", "_stream(own_seed, 0)"),
-        ("fan-in by n_out", "like.shape[-2] ** 0.5", "like.shape[-1] ** 0.5"),
-        ("feedback_std ignored", " * feedback_std,", ","),
+        ("fan-in by n_out", "shape[-2] ** 0.5", "shape[-1] ** 0.5"),
+        ("feedback_std ignored", " * feedback_std\n", "\n"),
         ("std ignored", "generator=generator) * std", "generator=generator)"),
+        ("input weights of a reservoir fan-in", 'weights == "reservoir" and name in fed', "False"),
+        ("recurrent weights of a reservoir fan-in", 'weights == "reservoir" and name in recurrent', "False"),
     ),
 )
 

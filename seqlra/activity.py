@@ -122,11 +122,13 @@ class Activity:
         weights = [self.graph.weights[read.weight] for read in within]
         for step, after in pairwise(range(tied.copies + 1)):
             now = self.rows(range(step, after))
+            h_now = h[..., now, :]
             for read, weight in zip(within, weights, strict=True):
-                h[..., now, :] += self.source(read, range(step, after)) @ weight
-            z[..., now, :] = _f(tied, h[..., now, :])
+                _add_product(h_now, self.source(read, range(step, after)), weight)
+            z_now = _f(tied, h_now)
+            z[..., now, :] = z_now
             if g is not None:
-                z_star[..., now, :] = g.g(z[..., now, :])
+                z_star[..., now, :] = g.g(z_now)
         self.h.append(h)
         self.z.append(z)
 
@@ -149,15 +151,24 @@ def _f(tied: TiedCopies, h: Tensor) -> Tensor:
 def _product(source: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``source @ weight + bias``; tokens pick rows of the weights instead, which is the same with one-hot rows."""
     if not source.dtype.is_floating_point:
+        if bias is not None:
+            weight = weight + bias.unsqueeze(-2)  # once for each symbol rather than once for each token
         if source.dim() == 1:
-            picked = weight.index_select(-2, source)
-        else:  # tokens of its own for each model of a stack
-            picked = weight.gather(-2, source.unsqueeze(-1).expand(*source.shape, weight.shape[-1]))
-        return picked if bias is None else picked + bias.unsqueeze(-2)
+            return weight.index_select(-2, source)
+        # tokens of its own for each model of a stack
+        return weight.gather(-2, source.unsqueeze(-1).expand(*source.shape, weight.shape[-1]))
     if bias is not None and weight.dim() == 2:
         return torch.addmm(bias, source, weight)
     product = source @ weight
     return product if bias is None else product + bias.unsqueeze(-2)
+
+
+def _add_product(h: Tensor, source: Tensor, weight: Tensor) -> None:
+    """``h += source @ weight`` in place."""
+    if weight.dim() == 2:
+        h.addmm_(source, weight)
+    else:
+        h.baddbmm_(source.expand(*weight.shape[:-2], -1, -1), weight)
 
 
 def _named(inputs: Tensor | Mapping[str, Tensor], fed: Mapping[str, Base]) -> dict[str, Tensor]:

@@ -21,8 +21,9 @@ from seqlra.rules import Rule, rule
 from seqlra.rundir import RunDirectory
 from seqlra.tasks.classification import Classification
 from seqlra.tasks.images import load_images
-from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
-from seqlra.tasks.text import load_text
+from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering, measure
+from seqlra.tasks.randomness import seeded
+from seqlra.tasks.text import load_text, read_text
 from seqlra.training import Trainer
 from seqlra.units import discretizer
 from seqlra.vocabulary import Vocabulary
@@ -44,6 +45,19 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise SeqlraError("there is no CUDA device here; accepted: --device cpu, or auto to take what there is")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_threads(threads: int | None) -> int:
+    """Let torch use so many CPU threads, or as many as it chose; returns how many.
+
+    Raises:
+        SeqlraError: less than one.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise SeqlraError(f"threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -164,6 +178,36 @@ def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = N
     experiment.check_vocabulary(run)
     load_best_weights(experiment.graph, run)
     return experiment
+
+
+def load_network(run: RunDirectory, device: str = "auto") -> tuple[Graph, Vocabulary]:
+    """The chosen network of an RNN run over one step, and its vocabulary; the text is not needed.
+
+    Raises:
+        SeqlraError: the run is damaged, or not one of an RNN.
+    """
+    config = read_config(run)
+    if not isinstance(config.data, Text):
+        raise SeqlraError(f"the run {run.path} is one of seqlra train {config.task}; text needs one of train rnn")
+    vocabulary = read_vocabulary(run)
+    graph = Graph(unroll(config, vocabulary)(1)).to(pick_device(device))
+    load_best_weights(graph, run)
+    return graph, vocabulary
+
+
+def evaluate_text(run: RunDirectory, text: Path, device: str = "auto") -> dict[str, Any]:
+    """Metrics of the chosen network of an RNN run over a whole text, with how many tokens it did not know.
+
+    Raises:
+        SeqlraError: the run or the text cannot be used.
+    """
+    graph, vocabulary = load_network(run, device)
+    config = read_config(run)
+    assert isinstance(config.data, Text)
+    ids = vocabulary.encode(read_text(text)).to(next(graph.parameters()).device)
+    with seeded(config.seed, ids.device):
+        metrics = measure(graph, covering(ids), unroll(config, vocabulary), config.data.unroll, config.data.tokens)
+    return {**metrics, "tokens": len(ids), "unknown_tokens": vocabulary.unknown(ids)}
 
 
 def read_vocabulary(run: RunDirectory) -> Vocabulary:

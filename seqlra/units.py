@@ -57,12 +57,20 @@ def _between(h: Tensor, low: float, high: float) -> Tensor:
     return ((h >= low) & (h < high)).to(h.dtype)
 
 
+def _tanh(h: Tensor) -> Tensor:
+    """Hyperbolic tangent; in single precision on the CPU as 2 sigmoid(2 h) - 1, which torch computes in less than half
+    the time of its tanh and to 2e-7 of it (`tests/test_units.py`)."""
+    if h.is_cuda or h.dtype != torch.float32:
+        return torch.tanh(h)
+    return (h * 2).sigmoid_().mul_(2).sub_(1)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     unit.name: unit
     for unit in (
         Activation("identity", lambda h: h, lambda h, z: torch.ones_like(h), "z = h"),
         Activation("sigmoid", torch.sigmoid, lambda h, z: z * (1 - z), "logistic, in (0, 1)"),
-        Activation("tanh", torch.tanh, lambda h, z: 1 - z * z, "hyperbolic tangent, in (-1, 1)"),
+        Activation("tanh", _tanh, lambda h, z: 1 - z * z, "hyperbolic tangent, in (-1, 1)"),
         Activation("hard-tanh", lambda h: h.clamp(-1, 1), lambda h, z: _between(h, -1, 1), "h cut to [-1, 1]"),
         Activation("relu", torch.relu, lambda h, z: (h >= 0).to(h.dtype), "max(0, h)"),
         Activation("relu6", lambda h: h.clamp(0, 6), lambda h, z: _between(h, 0, 6), "h cut to [0, 6]"),

@@ -151,7 +151,7 @@ def test_backprop_over_time_is_that_of_torch_rnn(steps: int, across: bool, outpu
         "biases.c": theirs["output.bias"],
     }
     assert_same(updates(graph), expected)
-    torch.testing.assert_close(step.activity.last("hidden"), last[0].detach())
+    torch.testing.assert_close(step.activity.carried()["hidden"], last[0].detach())
     torch.testing.assert_close(step.loss, loss.detach() / len(h))
 
 

@@ -66,7 +66,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, datasets.DatasetDict]:
     """A Hub that serves what is put in this dictionary, and nothing else."""
     served: dict[str, datasets.DatasetDict] = {}
     monkeypatch.setattr(tasks, "_hub_answers", lambda endpoint: True)
-    monkeypatch.setattr(datasets, "load_dataset", lambda hub_id: served[hub_id])
+    monkeypatch.setattr(datasets, "load_dataset", lambda hub_id, revision=None: served[hub_id])
     return served
 
 
@@ -388,7 +388,7 @@ def test_hub_images_of_another_kind(hub: dict[str, datasets.DatasetDict], shape:
 @pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize("error", [ConnectionError("no route\nto the host"), FileNotFoundError("nothing there")])
 def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answers: bool, error: Exception) -> None:
-    def fail(hub_id: str) -> None:
+    def fail(hub_id: str, revision: str | None = None) -> None:
         raise error
 
     monkeypatch.setattr(tasks, "_hub_answers", lambda endpoint: answers)
@@ -423,7 +423,7 @@ def test_loading_is_quiet_and_leaves_settings_alone(monkeypatch: pytest.MonkeyPa
     ear = logging.Handler()
     monkeypatch.setattr(ear, "emit", heard.append)
 
-    def load(hub_id: str) -> datasets.DatasetDict:
+    def load(hub_id: str, revision: str | None = None) -> datasets.DatasetDict:
         logging.getLogger("datasets.load").warning("look at me")
         logging.getLogger("huggingface_hub.utils").warning("and me")
         assert datasets.are_progress_bars_disabled()

@@ -224,10 +224,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str | None], dataset
 Hub = dict[tuple[str, str | None], datasets.DatasetDict]
 
 
-@pytest.mark.parametrize("revision", [None, "fe12e06d82fe3af4291b90426557387520d81385"])
-def test_hub_gives_what_the_file_gives(tmp_path: Path, hub: Hub, revision: str | None) -> None:
-    """Cut where lines and lengths do not suggest it; from the main branch, or from the commit with Parquet files."""
-    hub[HUB, revision] = on_hub(PLAY[:200], PLAY[200:203], PLAY[203:])
+REVISION = TEXTS["tiny_shakespeare"].revision
+
+
+def test_hub_gives_what_the_file_gives(tmp_path: Path, hub: Hub) -> None:
+    """Cut where lines and lengths do not suggest it."""
+    hub[HUB, REVISION] = on_hub(PLAY[:200], PLAY[200:203], PLAY[203:])
     text = load_text("tiny_shakespeare")
     assert (text.name, text.source) == ("tiny_shakespeare", f"Hub {HUB}")
     write(tmp_path / "tiny_shakespeare" / "input.txt", PLAY)
@@ -242,11 +244,11 @@ def test_hub_without_parquet(hub: Hub) -> None:
 
 def test_hub_dataset_of_another_layout(hub: Hub) -> None:
     served = on_hub(PLAY, PLAY, PLAY)
-    hub[HUB, None] = served.rename_column("text", "content")
+    hub[HUB, REVISION] = served.rename_column("text", "content")
     assert "no split 'train' with the column 'text'" in complaint("tiny_shakespeare")
-    hub[HUB, None] = datasets.DatasetDict({"train": served["train"], "test": served["test"]})
+    hub[HUB, REVISION] = datasets.DatasetDict({"train": served["train"], "test": served["test"]})
     assert "no split 'validation' with the column 'text'" in complaint("tiny_shakespeare")
-    hub[HUB, None] = on_hub("", "", "")
+    hub[HUB, REVISION] = on_hub("", "", "")
     assert f"{HUB} is empty" in complaint("tiny_shakespeare")
 
 
@@ -286,7 +288,7 @@ def test_closed_port_fails_fast_and_in_one_line(
 
 
 def test_export_round_trip(tmp_path: Path, hub: Hub) -> None:
-    hub[HUB, None] = on_hub(PLAY[:200], PLAY[200:203], PLAY[203:])
+    hub[HUB, REVISION] = on_hub(PLAY[:200], PLAY[200:203], PLAY[203:])
     folder = export_text("tiny_shakespeare", tmp_path / "new" / "data")
     assert folder == tmp_path / "new" / "data" / "tiny_shakespeare"
     assert list(folder.parent.iterdir()) == [folder], "something temporary is left"
@@ -301,7 +303,7 @@ def test_export_of_the_embedded_text(tmp_path: Path) -> None:
 
 
 def test_export_overwrites_nothing(tmp_path: Path, hub: Hub) -> None:
-    hub[HUB, None] = on_hub(PLAY, PLAY, PLAY)
+    hub[HUB, REVISION] = on_hub(PLAY, PLAY, PLAY)
     (tmp_path / "tiny_shakespeare").mkdir()
     with pytest.raises(SeqlraError, match="tiny_shakespeare exists already"):
         export_text("tiny_shakespeare", tmp_path)
@@ -309,7 +311,7 @@ def test_export_overwrites_nothing(tmp_path: Path, hub: Hub) -> None:
 
 
 def test_export_leaves_nothing_half_done(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub[HUB, None] = on_hub(PLAY, PLAY, PLAY)
+    hub[HUB, REVISION] = on_hub(PLAY, PLAY, PLAY)
 
     def full(path: Path, content: bytes) -> None:
         path.touch()

@@ -11,6 +11,7 @@ from conftest import as_rows, assert_same, batch_for, chain_over_time, filled, u
 from test_backprop import Twin
 
 from seqlra import Backprop, Connection, Graph, Input, LRADiff, LRAFeedback, SeqlraError, Subgraph, run, update
+from seqlra.activity import Activity, null_state
 from seqlra.reference import compute_update_direction
 from seqlra.units import DISCRETIZERS
 
@@ -236,7 +237,7 @@ def test_a_stream_in_two_chunks_is_the_stream_in_one(g: str | None) -> None:
     chunks = []
     for chunk in (slice(0, 6), slice(6, 12)):
         step = update(half, LRAFeedback(reduction="sum"), {"x": x[chunk], "hidden": state}, t[chunk])
-        state = step.activity.last("hidden")
+        state = step.activity.carried()["hidden"]
         chunks.append(step.output)
         for name, grad in updates(half).items():
             total[name] += grad
@@ -361,3 +362,16 @@ def test_depth_does_not_count_copies_that_no_error_reached() -> None:
     given = as_rows(inputs), as_rows(targets)
     assert float(update(graph, LRAFeedback(), *given).depth) == 2
     assert float(update(graph, LRAFeedback(epsilon=1e-300), *given).depth) == 2
+
+
+# FAILS on 8fda7a8 for "two steps back": `null_state` and `carried` know of one fed block; here two lead the base.
+@pytest.mark.parametrize("nodes", [chain_over_time, two_layers, two_steps_back])
+def test_a_chunk_starts_from_the_null_state_or_from_what_the_last_one_carried(nodes: Any) -> None:
+    graph = filled(nodes())
+    inputs, _ = batch_for(graph)
+    states = {name for name in inputs if not name.startswith("x")}
+    expected = run(graph, as_rows({**inputs, **{name: torch.zeros_like(inputs[name]) for name in states}}))
+    given = {"x": as_rows(inputs)["x"]}
+    torch.testing.assert_close(run(graph, {**given, **null_state(graph, 6)}), expected)
+    first = Activity(graph, {**given, **null_state(graph, 6)})
+    assert run(graph, {**given, **first.carried()}).shape == expected.shape

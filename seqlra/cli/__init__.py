@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from seqlra.cli import data, evaluate, listing, train
+from seqlra.cli import bench, data, evaluate, listing, sample, train
 from seqlra.errors import SeqlraError
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.command(name="evaluate")(evaluate.evaluate)
+app.command(name="sample")(sample.sample)
+app.add_typer(bench.app, name="bench")
 app.command(name="list")(listing.show)
 
 

@@ -15,17 +15,24 @@ def list_() -> None:
     """List the datasets and where each comes from."""
     from seqlra.cli.show import table
     from seqlra.tasks.images import DATASETS
+    from seqlra.tasks.text import TEXTS
 
-    table("datasets", [(name, dataset.about) for name, dataset in DATASETS.items()])
+    known = DATASETS | TEXTS
+    rows = [(n, d.about, "embedded" if d.embedded else f"Hub ({d.hub}), or --data-dir") for n, d in known.items()]
+    table("datasets", rows)
 
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(help="A dataset of the Hub: mnist or fashion_mnist.")],
+    name: Annotated[str, typer.Argument(help="mnist, fashion_mnist or tiny_shakespeare.")],
     out: Annotated[Path, typer.Option(help="Folder to put it in, as DIR/<name>/; use it with --data-dir.")] = Path(),
 ) -> None:
-    """Fetch a dataset from the Hub and write it as IDX files for --data-dir."""
-    from seqlra.tasks.images import export_images
+    """Fetch a dataset from the Hub and write it as files for --data-dir."""
+    from seqlra.errors import unknown
+    from seqlra.tasks.images import DATASETS, export_images
+    from seqlra.tasks.text import TEXTS, export_text
 
-    export_images(name, out)
+    if name not in DATASETS | TEXTS:
+        raise unknown("dataset", name, DATASETS | TEXTS)
+    (export_images if name in DATASETS else export_text)(name, out)
     typer.echo(f"wrote {out / name}; use it with --data-dir {out}")

@@ -17,6 +17,7 @@ def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") ->
     from seqlra.optimizers import OPTIMIZERS
     from seqlra.rules import RULES
     from seqlra.tasks.images import DATASETS
+    from seqlra.tasks.text import TEXTS
     from seqlra.units import ACTIVATIONS, DISCRETIZERS
 
     known: dict[str, dict[str, str]] = {
@@ -26,7 +27,7 @@ def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") ->
         "losses": {name: loss.about for name, loss in LOCAL_LOSSES.items()},
         "weight-inits": WEIGHT_INITS,
         "optimizers": OPTIMIZERS,
-        "datasets": {name: dataset.about for name, dataset in DATASETS.items()},
+        "datasets": {name: dataset.about for name, dataset in (DATASETS | TEXTS).items()},
     }
     for title, entries in known.items():
         if kind in ("all", title):

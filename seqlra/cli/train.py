@@ -167,9 +167,9 @@ def _train_or_resume(context: typer.Context, configure: Any) -> None:
         if options.get(name) is not None:
             options[name] = str(options[name].resolve())  # the run may be resumed from another folder
 
-    from seqlra.experiments import pick_device
+    from seqlra.experiments import pick_device, set_threads
 
-    config = configure(options, rule_given, pick_device(device).type, _set_threads(threads))
+    config = configure(options, rule_given, pick_device(device).type, set_threads(threads))
     out = out or Path("runs") / f"{task}-{config.data.dataset}-{options['rule']}-{time.strftime('%Y%m%d-%H%M%S')}"
     _start(config, out, json)
 
@@ -189,16 +189,6 @@ def _refuse_options(context: typer.Context) -> None:
             )
 
 
-def _set_threads(threads: int | None) -> int:
-    import torch
-
-    if threads is not None:
-        if threads < 1:
-            raise SeqlraError(f"threads must be at least 1, not {threads}")
-        torch.set_num_threads(threads)
-    return torch.get_num_threads()
-
-
 def _start(config: Config, out: Path, json: bool) -> None:
     from dataclasses import replace
 
@@ -216,7 +206,7 @@ def _start(config: Config, out: Path, json: bool) -> None:
 def _resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
     from dataclasses import replace
 
-    from seqlra.experiments import pick_device, prepare, read_config
+    from seqlra.experiments import pick_device, prepare, read_config, set_threads
     from seqlra.rundir import RunDirectory
 
     run = RunDirectory.open(path)
@@ -225,7 +215,7 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
     config = read_config(run)
     if config.task != task:
         raise SeqlraError(f"the run {path} is one of seqlra train {config.task}")
-    _set_threads(threads or config.threads)
+    set_threads(threads or config.threads)
     config = config if device == "auto" else replace(config, device=pick_device(device).type)
     experiment = prepare(config)
     experiment.check_vocabulary(run)

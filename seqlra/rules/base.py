@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from seqlra.activity import Activity
@@ -66,6 +67,8 @@ class Walk:
         predictions: rows of the outputs, over which a mean update is the mean.
     """
 
+    ROWS_AT_ONCE = 512
+
     def __init__(self, rule: Rule, activity: Activity, targets: Tensor | Mapping[str, Tensor]) -> None:
         self.rule, self.activity, self.graph = rule, activity, activity.graph
         ties = self.graph.ties
@@ -119,20 +122,31 @@ class Walk:
         return total
 
     def _hidden(self, i: int, tied: TiedCopies) -> None:
-        """All copies at once, unless an error crosses between them: then back through them, the last first."""
+        """All copies at once, or where an error crosses between them one after another, the last first.
+
+        On the CPU "at once" means in blocks of rows whose tensors stay in its cache: a chain of elementwise operations
+        over all of them would go through main memory at each.
+        """
         everyone = range(tied.copies)
         readers = self.overlap(i, everyone)
-        if all(reader.tie != i for reader in readers):
-            incoming = self.carried(everyone, readers, self.errors)
-            if incoming is not None:
-                self.errors[i] = self.rule.hidden_error(self, i, everyone, incoming)
+        if not readers or all(self.errors[reader.tie] is None for reader in readers if reader.tie != i):
             return
-        d = self.errors[i] = self.activity.h[i].new_zeros(self.activity.h[i].shape)
-        for copy in reversed(everyone):
-            here = range(copy, copy + 1)
+        through_time = any(reader.tie == i for reader in readers)
+        at_once = 1 if through_time else self._at_once(tied.copies)
+        if at_once >= tied.copies:
+            incoming = self.carried(everyone, readers, self.errors)
+            assert incoming is not None
+            self.errors[i] = self.rule.hidden_error(self, i, everyone, incoming)
+            return
+        d = self.errors[i] = torch.zeros_like(self.activity.h[i])
+        for stop in range(tied.copies, 0, -at_once):
+            here = range(max(0, stop - at_once), stop)
             incoming = self.carried(here, self.overlap(i, here), self.errors)
             if incoming is not None:
                 d[..., self.activity.rows(here), :] = self.rule.hidden_error(self, i, here, incoming)
+
+    def _at_once(self, copies: int) -> int:
+        return copies if self.activity.h[0].is_cuda else max(1, self.ROWS_AT_ONCE // self.activity.batch)
 
     def _output_targets(self, targets: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
         bases = [tied.base for tied in self.graph.ties if tied.subgraph.is_output]

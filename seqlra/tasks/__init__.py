@@ -25,13 +25,14 @@ def embedded(name: str) -> Path:
     raise SeqlraError(f"the embedded data {name!r} is missing, in {places[0]} and in {places[1]}; reinstall seqlra")
 
 
-def from_hub(hub_id: str, offline_ways: str) -> Any:
+def from_hub(hub_id: str, offline_ways: str, revision: str | None = None) -> Any:
     """``datasets.load_dataset(hub_id)``, without its log and progress bars.
 
     What was loaded before comes from the cache of ``datasets`` where the Hub does not answer.
 
     Args:
         hub_id: ``"owner/name"`` on the Hub.
+        revision: a commit of the dataset, where its main branch cannot be used.
         offline_ways: what to do without the Hub; the end of the error's message.
 
     Raises:
@@ -43,7 +44,7 @@ def from_hub(hub_id: str, offline_ways: str) -> Any:
         answers = _hub_answers(datasets.config.HF_ENDPOINT)
         try:
             with nullcontext() if answers else _offline(datasets.config):
-                return datasets.load_dataset(hub_id)
+                return datasets.load_dataset(hub_id, revision=revision)
         except Exception as error:  # of many libraries: network, file system, formats
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             if not answers:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError, unknown
-from seqlra.tasks import _quiet, embedded, from_hub
+from seqlra.tasks import embedded, from_hub
 from seqlra.vocabulary import Tokens, Vocabulary, kind_of_tokens, token_starts
 
 FILE = "input.txt"
@@ -29,11 +28,13 @@ class TextDataset:
     Attributes:
         about: one line for people.
         hub: its id on the Hub, where the splits ``train``, ``validation`` and ``test`` have one row, ``text``.
+        revision: the commit of it to take; None for its main branch.
         embedded: its folder under ``data/``, for one that is shipped with seqlra; it goes before the Hub.
     """
 
     about: str
     hub: str = ""
+    revision: str | None = None
     embedded: str = ""
 
 
@@ -41,12 +42,13 @@ TEXTS: dict[str, TextDataset] = {
     "text-sample": TextDataset(
         "nine comedies of Shakespeare, 1 MB, shipped with seqlra (the default)", embedded="text_sample"
     ),
-    "tiny_shakespeare": TextDataset("parts of Shakespeare's plays, 1.1 MB", hub="karpathy/tiny_shakespeare"),
+    "tiny_shakespeare": TextDataset(
+        "parts of Shakespeare's plays, 1.1 MB",
+        hub="karpathy/tiny_shakespeare",
+        # its main branch is a script, which datasets no longer runs; this commit, offered for merging, is Parquet
+        revision="fe12e06d82fe3af4291b90426557387520d81385",
+    ),
 }
-
-PARQUET: dict[str, str] = {"karpathy/tiny_shakespeare": "fe12e06d82fe3af4291b90426557387520d81385"}
-"""For a dataset whose main branch is a script, which ``datasets`` has not run since version 4: the commit, offered
-for merging, that holds the same rows as Parquet."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def _read(dataset: str, data_dir: Path | None) -> tuple[str, str]:
             return _from_data_dir(folder, dataset), str(folder / FILE)
     if about.embedded:
         return read_text(embedded(about.embedded) / FILE), "embedded"
-    return _from_hub(about.hub, _offline_ways(dataset)), f"Hub {about.hub}"
+    return _from_hub(about, _offline_ways(dataset)), f"Hub {about.hub}"
 
 
 def _from_data_dir(folder: Path, dataset: str) -> str:
@@ -182,30 +184,14 @@ def _from_data_dir(folder: Path, dataset: str) -> str:
     return read_text(folder / FILE)
 
 
-def _from_hub(hub_id: str, offline_ways: str) -> str:
+def _from_hub(about: TextDataset, offline_ways: str) -> str:
     """The three splits of a text on the Hub as the one text that they were cut from."""
-    try:
-        loaded = from_hub(hub_id, offline_ways)
-    except SeqlraError as error:
-        if "scripts are no longer supported" not in str(error.__cause__) or hub_id not in PARQUET:
-            raise
-        loaded = _from_parquet(hub_id, error)
+    loaded = from_hub(about.hub, offline_ways, about.revision)
     splits = ("train", "validation", "test")
     for split in splits:
         if split not in loaded or "text" not in loaded[split].column_names:
-            raise SeqlraError(f"{hub_id} has no split {split!r} with the column 'text'")
-    return _plain("".join(row for split in splits for row in loaded[split]["text"]), hub_id)
-
-
-def _from_parquet(hub_id: str, otherwise: SeqlraError) -> Any:
-    """The dataset from its commit in `PARQUET`; the error that there was before, where that fails too."""
-    import datasets
-
-    try:
-        with _quiet():
-            return datasets.load_dataset(hub_id, revision=PARQUET[hub_id])
-    except Exception as error:  # of many libraries: network, file system, formats
-        raise otherwise from error
+            raise SeqlraError(f"{about.hub} has no split {split!r} with the column 'text'")
+    return _plain("".join(row for split in splits for row in loaded[split]["text"]), about.hub)
 
 
 def _plain(content: str, source: str) -> str:
