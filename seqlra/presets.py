@@ -115,7 +115,7 @@ def rnn_step_size(rule: str, optimizer: str) -> float:
     """A step size for an RNN, under the linear schedule."""
     if optimizer == "sgd":
         return 1.0
-    return {"lra-fdbk": 0.005, "lra-diff": 0.003}.get(rule, 0.003)
+    return {"lra-fdbk": 0.01, "lra-diff": 0.005}.get(rule, 0.002)
 
 
 def rnn_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, threads: int) -> Config:

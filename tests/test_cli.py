@@ -141,7 +141,7 @@ def test_every_command_has_help_and_help_does_not_load_torch(tmp_path: Path) -> 
         "try: main()\n"
         "except SystemExit: print('LOADED', sorted({'torch', 'numpy', 'datasets', 'matplotlib'} & set(sys.modules)))"
     )
-    for arguments in ("", "train", "train mlp", "evaluate", "list", "data", "data list", "data get"):
+    for arguments in ("", "train", "train mlp", "train rnn", "evaluate", "sample", "bench rnn", "list", "data get"):
         command = [sys.executable, "-c", code, *arguments.split(), "--help"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
         assert "Usage: seqlra" in done.stdout.replace("-c", "seqlra"), arguments
@@ -169,3 +169,112 @@ def test_bounds() -> None:
     for text in ("0", "-1", "inf", "nan", ""):
         with pytest.raises(SeqlraError):
             bound("c1", text)
+
+
+BAD_TEXT = {
+    "--text empty.txt": "is empty",
+    "--text nowhere.txt": "there is no file",
+    "--text short.txt": "too short",
+    "--text latin1.txt": "is not UTF-8: the byte at offset 3",
+    "--text .": "is a folder",
+    "--text fine.txt --unroll 500": "a chunk of 500 steps does not fit a stream",
+    "--text fine.txt --streams 9000": "cannot be cut into 9000 streams",
+    "--streams 0": "streams must be at least 1",
+    "--unroll 0": "unroll must be at least 1",
+    "--tokens syllables": "unknown kind of tokens 'syllables'; known: chars, words",
+    "--dataset homer": "unknown dataset 'homer'; known: text-sample",
+    "--dataset tiny_shakespeare --data-dir .": "tiny_shakespeare",
+    "--discretizer lwta --hidden 30": "blocks of 4, which does not divide a layer of 30",
+    "--rule hebb": "unknown rule 'hebb'",
+}
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "short.txt").write_text("too short a text")
+    (tmp_path / "latin1.txt").write_bytes("né à Paris".encode("latin-1").replace(b"n", b"nat", 1))
+    (tmp_path / "fine.txt").write_text("the cat sat on the mat and the rat ran. " * 200)
+    return tmp_path
+
+
+@pytest.mark.parametrize("given", BAD_TEXT)
+def test_bad_text_is_one_clear_line(given: str, seqlra: Run, texts: Path) -> None:
+    before = sorted(texts.iterdir())
+    done = seqlra(f"train rnn --epochs 1 {given}")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert BAD_TEXT[given] in done.stderr
+    assert sorted(texts.iterdir()) == before
+
+
+def test_an_rnn_learns_its_text_resumes_and_writes(seqlra: Run, texts: Path) -> None:
+    short = "--text fine.txt --hidden 24 --streams 8 --unroll 20 --epochs 20 --lr 0.01"
+    done = seqlra(f"train rnn {short} --out run --json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    promised = "task dataset rule seed device epochs steps parameters train_seconds tokens_per_second mean_depth"
+    assert result.keys() >= {*promised.split(), "test_bpc", "valid_bpc", "test_error"}
+    assert (result["task"], result["dataset"], result["mean_depth"]) == ("rnn", "fine.txt", 2)
+    assert result["test_bpc"] < 1  # 40 characters that repeat; without learning it would be over 4
+    assert (texts / "run/curve.png").read_bytes().startswith(b"\x89PNG")
+
+    measured = json.loads(seqlra("evaluate run --json").stdout)
+    assert measured["test_bpc"] == result["test_bpc"]
+    written = seqlra("sample run --prompt the --length 40 --temperature 0")
+    assert written.returncode == 0
+    assert written.stdout.startswith("the")
+    assert len(written.stdout) == 3 + 40 + 1
+    assert "cat sat on the mat" in seqlra("sample run --prompt the --length 100 --temperature 0").stdout
+
+
+def test_tokens_that_training_never_saw_are_counted(seqlra: Run, texts: Path) -> None:
+    assert seqlra("train rnn --text fine.txt --hidden 8 --streams 8 --steps 3 --out run").returncode == 0
+    (texts / "other.txt").write_text("THE cat?! sat on the mat " * 3)
+    measured = json.loads(seqlra("evaluate run --text other.txt --json").stdout)
+    assert (measured["tokens"], measured["unknown_tokens"]) == (75, 15)
+    asked = seqlra("sample run --prompt The --length 5")
+    assert asked.returncode == 0
+    assert "1 of 3 tokens of the prompt were never seen" in asked.stderr
+    for wrong, says in {
+        "sample run --length -1": "length must not be negative",
+        "sample run --temperature -1": "temperature must be 0 or above",
+        "sample nowhere": "is not a run directory",
+        "evaluate run --text empty.txt": "is empty",
+        "train mlp --resume run": "is one of seqlra train rnn",
+    }.items():
+        refused = seqlra(wrong)
+        assert refused.returncode == 1
+        assert says in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def test_an_empty_prompt_is_refused(seqlra: Run, texts: Path) -> None:
+    assert seqlra("train rnn --text fine.txt --hidden 8 --streams 8 --steps 3 --out run").returncode == 0
+    done = seqlra("sample run --prompt=")
+    assert done.returncode == 1
+    assert "the prompt is empty" in done.stderr
+
+
+def test_a_text_that_changed_since_the_run_is_noticed(seqlra: Run, texts: Path) -> None:
+    assert seqlra("train rnn --text fine.txt --hidden 8 --streams 8 --steps 3 --out run").returncode == 0
+    (texts / "fine.txt").write_text("THE CAT SAT ON THE MAT AND THE RAT RAN. " * 200)
+    done = seqlra("evaluate run")
+    assert done.returncode == 1
+    assert "has changed since the run run" in done.stderr
+
+
+def test_words_have_perplexity(seqlra: Run, texts: Path) -> None:
+    done = seqlra("train rnn --text fine.txt --tokens words --hidden 16 --streams 4 --unroll 10 --steps 20 --json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout).keys() >= {"test_perplexity", "valid_perplexity", "test_error"}
+
+
+def test_bench_gives_cases_with_ratios(seqlra: Run) -> None:
+    done = seqlra("bench rnn --hidden 8 --streams 2 --unroll 3 --symbols 5 --rounds 3 --json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed.keys() >= {"device", "threads", "versions"}
+    for case in printed["cases"]:
+        assert case.keys() >= {"case", "rival", "ratio", "ours_ms", "rival_ms", "ours_spread_ms", "rival_spread_ms"}
+        assert case["ratio"] > 0

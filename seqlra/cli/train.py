@@ -210,11 +210,11 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
     from seqlra.rundir import RunDirectory
 
     run = RunDirectory.open(path)
-    if run.result.exists():
-        raise SeqlraError(f"the run {path} is finished: its result is in {run.result}")
     config = read_config(run)
     if config.task != task:
         raise SeqlraError(f"the run {path} is one of seqlra train {config.task}")
+    if run.result.exists():
+        raise SeqlraError(f"the run {path} is finished: its result is in {run.result}")
     set_threads(threads or config.threads)
     config = config if device == "auto" else replace(config, device=pick_device(device).type)
     experiment = prepare(config)
