@@ -34,7 +34,9 @@ class Step:
         """The output loss, mean over predictions and summed over outputs: ``(*stack,)``."""
         walk, ties = self.walk, self.activity.graph.ties
         outputs = [i for i, tied in enumerate(ties) if tied.subgraph.is_output]
-        return torch.stack([walk.loss(i).value(self.activity.h[i], walk.targets[i]).mean(-1) for i in outputs]).sum(0)
+        return torch.stack(
+            [walk.output_loss(i).value(self.activity.h[i], walk.targets[i]).mean(-1) for i in outputs]
+        ).sum(0)
 
     @property
     def mistakes(self) -> Tensor:
@@ -94,11 +96,13 @@ def _write_updates(walk: Walk) -> None:
     graph, rule = walk.graph, walk.rule
     scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
     written: set[nn.Parameter] = set()
-    for tied, d in zip(graph.ties, walk.errors, strict=True):
+    for tied, d, rows in zip(graph.ties, walk.errors, walk.rows, strict=True):
         if d is None:
             continue
         for read in tied.reads:
             source = walk.activity.source(read, range(tied.copies))
+            if rows is not None:
+                source = source.index_select(-2 if source.dtype.is_floating_point else -1, rows)
             _add_product(_grad(graph.weights[read.weight], written), source, d, scale)
         if tied.subgraph.bias is not None:
             _grad(graph.biases[tied.subgraph.bias], written).add_(d.sum(-2), alpha=scale)

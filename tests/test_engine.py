@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,7 +118,7 @@ def test_depth_counts_the_subgraphs_that_were_updated() -> None:
     assert update(graph, LRAFeedback(), x, t).depth == 4
     assert update(graph, LRAFeedback(epsilon=1e9), x, t).depth == 0
     losses = update(graph, LRAFeedback(), x, t)
-    top = losses.walk.loss(3).value(losses.activity.h[3], losses.walk.targets[3])
+    top = losses.walk.output_loss(3).value(losses.activity.h[3], losses.walk.targets[3])
     between = top.sort().values[3].item()  # three of the six samples have a smaller loss
     below = LRAFeedback(beta=1e-9, epsilon=between)  # nothing under the output has a loss to speak of
     assert update(graph, below, x, t).depth == pytest.approx(0.5)
@@ -136,3 +137,26 @@ def test_depth_counts_the_subgraphs_that_were_updated() -> None:
 def test_what_does_not_fit_the_graph_is_refused(inputs: Any, targets: Any, says: str) -> None:
     with pytest.raises(SeqlraError, match=says):
         update(Graph(mlp(5, [4], 3)), LRAFeedback(), inputs, targets)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.01, 0.3, 1.0, 1e9])
+@pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS.keys())
+def test_skipping_aligned_samples_changes_no_update(nodes: Any, epsilon: float) -> None:
+    graph = filled(nodes())
+    inputs, targets = batch_for(graph)
+    for rule in (LRAFeedback(beta=0.5, epsilon=epsilon, skip=True), LRADiff(beta=0.5, epsilon=epsilon, skip=True)):
+        step = update(graph, rule, as_rows(inputs), as_rows(targets))
+        skipped = {name: grad.clone() for name, grad in updates(graph).items()}
+        assert_same(skipped, compute_update_direction(graph, rule, inputs, targets))
+        every = replace(rule, skip=False)
+        assert float(step.depth) == float(update(graph, every, as_rows(inputs), as_rows(targets)).depth)
+
+
+def test_skipped_samples_leave_the_computation() -> None:
+    graph = filled(small_mlp())
+    inputs, targets = batch_for(graph)
+    whole = update(graph, LRAFeedback(), as_rows(inputs), as_rows(targets))
+    losses = whole.walk.output_loss(3).value(whole.activity.h[3], whole.walk.targets[3])
+    half = LRAFeedback(epsilon=losses.sort().values[3].item(), skip=True)
+    errors = update(graph, half, as_rows(inputs), as_rows(targets)).walk.errors
+    assert [d.shape[0] for d in errors if d is not None][-1] == 3

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules.backprop import Backprop
-from seqlra.rules.base import Rule, Walk
+from seqlra.rules.base import Rows, Rule, Walk
 from seqlra.rules.lra import LRADiff, LRAFeedback
 
 RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (LRAFeedback, LRADiff, Backprop)}
 
-__all__ = ["RULES", "Backprop", "LRADiff", "LRAFeedback", "Rule", "Walk", "rule"]
+__all__ = ["RULES", "Backprop", "LRADiff", "LRAFeedback", "Rows", "Rule", "Walk", "rule"]
 
 
 def rule(name: str, **settings: object) -> Rule:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from seqlra.graph import Graph
-from seqlra.rules.base import Rule, Walk
+from seqlra.rules.base import Rows, Rule, Walk
 from seqlra.ties import Read
 
 
@@ -26,8 +26,6 @@ class Backprop(Rule):
         """W^T of every connection."""
         return graph.weights[read.weight].mT
 
-    def hidden_error(self, walk: Walk, tie: int, copies: range, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """The chain rule through f."""
-        f, rows = walk.graph.ties[tie].subgraph.f, walk.activity.rows(copies)
-        assert f is not None
-        return incoming * f.derivative(walk.activity.h[tie][..., rows, :], walk.activity.z[tie][..., rows, :])
+        return incoming * walk.f(tie).derivative(*walk.state(tie, rows))

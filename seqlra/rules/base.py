@@ -17,8 +17,21 @@ from torch import Tensor
 from seqlra.activity import Activity
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
-from seqlra.losses import OutputLoss
+from seqlra.losses import LocalLoss, OutputLoss
 from seqlra.ties import Read, Reader, TiedCopies
+from seqlra.units import Activation
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the tensors of a tie: those of some ``copies``, or a selection (``copies`` None) by their numbers."""
+
+    index: slice | Tensor
+    copies: range | None = None
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """These rows of ``(*stack, rows, units)``."""
+        return tensor[..., self.index, :] if isinstance(self.index, slice) else tensor.index_select(-2, self.index)
 
 
 @dataclass(frozen=True)
@@ -35,17 +48,22 @@ class Rule(ABC):
     def __post_init__(self) -> None:
         require(self.reduction in ("sum", "mean"), f"reduction must be sum or mean, not {self.reduction!r}")
 
+    @property
+    def skips(self) -> bool:
+        """Whether rows at which the rule halted leave the computation, rather than go on as zeros."""
+        return False
+
     @abstractmethod
     def carrier(self, graph: Graph, read: Read) -> Tensor | None:
         """The matrix ``(*stack, units, source units)`` that carries an error back over a connection; None: no error."""
 
     @abstractmethod
-    def hidden_error(self, walk: Walk, tie: int, copies: range, incoming: Tensor) -> Tensor:
-        """``d = dL/dh (*stack, rows, units)`` of these copies, given the error that came in through `carrier`."""
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """``d = dL/dh (*stack, rows, units)`` of these rows of a tie, given what came in through `carrier`."""
 
     def output_error(self, walk: Walk, tie: int) -> Tensor:
         """``d = dL/dh`` of an output: the derivative of its loss."""
-        return walk.loss(tie).error(walk.activity.z[tie], walk.targets[tie])
+        return walk.output_loss(tie).error(walk.activity.z[tie], walk.targets[tie])
 
     def finish(self, update: Tensor, axes: int) -> Tensor:
         """The last word on a parameter's whole update, whose last ``axes`` axes are one model's."""
@@ -61,18 +79,22 @@ class Walk:
 
     Attributes:
         activity: the forward pass before it.
-        targets: by tie, what the data wants of an output and what the rule wants of a hidden subgraph.
+        targets: by tie, what the data wants of an output; LRA-diff keeps here what it wants of a hidden subgraph.
         errors: by tie, ``d = dL/dh (*stack, rows, units)``; None where no error came.
-        kept: by tie, 1 for the rows that the rule goes on with and 0 for those where it halted; None: all.
+        rows: by tie, the numbers of the rows that ``errors`` has; None: all of them.
+        kept: by tie, ``(*stack, rows)``: 1 for the rows with which the rule goes on, 0 where it halted; None: all.
         predictions: rows of the outputs, over which a mean update is the mean.
     """
 
     ROWS_AT_ONCE = 512
+    """On the CPU a long chain of elementwise operations goes over blocks of rows that stay in its cache, rather than
+    through main memory at every link."""
 
     def __init__(self, rule: Rule, activity: Activity, targets: Tensor | Mapping[str, Tensor]) -> None:
         self.rule, self.activity, self.graph = rule, activity, activity.graph
         ties = self.graph.ties
         self.errors: list[Tensor | None] = [None] * len(ties)
+        self.rows: list[Tensor | None] = [None] * len(ties)
         self.kept: list[Tensor | None] = [None] * len(ties)
         self.targets: list[Tensor] = self._output_targets(targets)
         self.predictions = sum(t.copies for t in ties if t.subgraph.is_output) * activity.batch
@@ -81,12 +103,40 @@ class Walk:
                 self.errors[i] = rule.output_error(self, i)
             else:
                 self._hidden(i, ties[i])
+            if rule.skips:
+                self._leave_out(i)
 
-    def loss(self, tie: int) -> OutputLoss:
+    def state(self, tie: int, rows: Rows) -> tuple[Tensor, Tensor]:
+        """``h`` and ``z`` of these rows of a tie."""
+        return rows.of(self.activity.h[tie]), rows.of(self.activity.z[tie])
+
+    def f(self, tie: int) -> Activation:
+        """The activation of a hidden subgraph."""
+        f = self.graph.ties[tie].subgraph.f
+        assert f is not None
+        return f
+
+    def local_loss(self, tie: int) -> LocalLoss:
+        """The loss of a hidden subgraph."""
+        loss = self.graph.ties[tie].subgraph.loss
+        assert isinstance(loss, LocalLoss)
+        return loss
+
+    def output_loss(self, tie: int) -> OutputLoss:
         """The loss of an output."""
         loss = self.graph.ties[tie].subgraph.loss
         assert isinstance(loss, OutputLoss)
         return loss
+
+    def keep(self, tie: int, rows: Rows, which: Tensor) -> None:
+        """Note with which of these rows ``(*stack, rows)`` the rule goes on."""
+        if isinstance(rows.index, slice) and which.shape[-1] == self.activity.h[tie].shape[-2]:
+            self.kept[tie] = which
+            return
+        kept = self.kept[tie]
+        if kept is None:
+            kept = self.kept[tie] = which.new_zeros(self.activity.h[tie].shape[:-1])
+        kept[..., rows.index] = which
 
     def overlap(self, tie: int, copies: range) -> list[Reader]:
         """Who reads these copies, cut to them, among the connections that carry an error back."""
@@ -122,31 +172,65 @@ class Walk:
         return total
 
     def _hidden(self, i: int, tied: TiedCopies) -> None:
-        """All copies at once, or where an error crosses between them one after another, the last first.
-
-        On the CPU "at once" means in blocks of rows whose tensors stay in its cache: a chain of elementwise operations
-        over all of them would go through main memory at each.
-        """
+        """All copies at once, or where an error crosses between them one after another, the last first."""
         everyone = range(tied.copies)
-        readers = self.overlap(i, everyone)
-        if not readers or all(self.errors[reader.tie] is None for reader in readers if reader.tie != i):
+        readers = [r for r in self.overlap(i, everyone) if r.tie == i or self.errors[r.tie] is not None]
+        if not readers or all(reader.tie == i for reader in readers):
+            return
+        if len(readers) == 1 and self.rows[readers[0].tie] is not None and self._row_by_row(i, readers[0]):
+            self._selected(i, readers[0])
             return
         through_time = any(reader.tie == i for reader in readers)
-        at_once = 1 if through_time else self._at_once(tied.copies)
-        if at_once >= tied.copies:
-            incoming = self.carried(everyone, readers, self.errors)
-            assert incoming is not None
-            self.errors[i] = self.rule.hidden_error(self, i, everyone, incoming)
-            return
-        d = self.errors[i] = torch.zeros_like(self.activity.h[i])
+        at_once = 1 if through_time else self._copies_at_once(tied)
+        errors = [self._all_rows(k) if any(r.tie == k for r in readers) else None for k in range(len(self.errors))]
+        d = errors[i] = torch.empty_like(self.activity.h[i]) if at_once < tied.copies else None
         for stop in range(tied.copies, 0, -at_once):
             here = range(max(0, stop - at_once), stop)
-            incoming = self.carried(here, self.overlap(i, here), self.errors)
-            if incoming is not None:
-                d[..., self.activity.rows(here), :] = self.rule.hidden_error(self, i, here, incoming)
+            rows = Rows(self.activity.rows(here), here)
+            incoming = self.carried(here, self.overlap(i, here), errors)
+            found = None if incoming is None else self.rule.hidden_error(self, i, rows, incoming)
+            if d is None:
+                d = found
+            else:
+                d[..., rows.index, :] = 0 if found is None else found
+        self.errors[i] = d
 
-    def _at_once(self, copies: int) -> int:
-        return copies if self.activity.h[0].is_cuda else max(1, self.ROWS_AT_ONCE // self.activity.batch)
+    def _copies_at_once(self, tied: TiedCopies) -> int:
+        return tied.copies if self.activity.h[0].is_cuda else max(1, self.ROWS_AT_ONCE // self.activity.batch)
+
+    def _row_by_row(self, i: int, reader: Reader) -> bool:
+        """Whether row r of the reader reads row r of the tie, for all rows of both."""
+        both = range(self.graph.ties[i].copies), range(self.graph.ties[reader.tie].copies)
+        return (reader.mine, reader.theirs) == both
+
+    def _selected(self, i: int, reader: Reader) -> None:
+        """The rows alone in which the one reader still has an error."""
+        theirs, numbers, matrix = self.errors[reader.tie], self.rows[reader.tie], self.carrier(reader)
+        assert theirs is not None
+        assert numbers is not None
+        assert matrix is not None
+        found = [
+            self.rule.hidden_error(self, i, Rows(some), d @ matrix)
+            for some, d in zip(numbers.split(self.ROWS_AT_ONCE), theirs.split(self.ROWS_AT_ONCE), strict=True)
+        ]
+        self.errors[i], self.rows[i] = torch.cat(found), numbers
+
+    def _leave_out(self, i: int) -> None:
+        """Take the rows at which the rule halted out of the errors of a tie."""
+        d, kept, numbers = self.errors[i], self.kept[i], self.rows[i]
+        if d is None or kept is None or kept.dim() > 1:  # the models of a stack halt at different rows
+            return
+        still = (kept if numbers is None else kept[numbers]).nonzero().squeeze(-1)
+        if len(still) < d.shape[-2]:
+            self.errors[i] = d.index_select(-2, still)
+            self.rows[i] = still if numbers is None else numbers[still]
+
+    def _all_rows(self, i: int) -> Tensor | None:
+        """The errors of a tie with zeros in the rows that were left out."""
+        d, numbers = self.errors[i], self.rows[i]
+        if d is None or numbers is None:
+            return d
+        return torch.zeros_like(self.activity.h[i]).index_copy_(-2, numbers, d)
 
     def _output_targets(self, targets: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
         bases = [tied.base for tied in self.graph.ties if tied.subgraph.is_output]

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from seqlra.graph import Graph
-from seqlra.losses import LocalLoss
 from seqlra.normalize import normalize, scale_within
-from seqlra.rules.base import Rule, Walk, require
-from seqlra.ties import Read, TiedCopies
+from seqlra.rules.base import Rows, Rule, Walk, require
+from seqlra.ties import Read
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ class _LRA(Rule):
         c2_per: whether c2 bounds each sample's displacement or the whole mini-batch's.
         epsilon: a subgraph whose local loss is under this is left as it is, and so is all below it; 0: never.
         epsilon_per: whether that is decided for each sample or for the mini-batch by its mean loss.
+        skip: with epsilon per sample, leave samples out of the computation where they are already aligned. The
+            updates are the same; it saves time, and costs a look at the device at every subgraph.
     """
 
     beta: float = 0.1
@@ -40,6 +41,7 @@ class _LRA(Rule):
     c2_per: Literal["sample", "batch"] = "sample"
     epsilon: float = 0.0
     epsilon_per: Literal["sample", "batch"] = "sample"
+    skip: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,38 +52,41 @@ class _LRA(Rule):
         for name, per in (("c2_per", self.c2_per), ("epsilon_per", self.epsilon_per)):
             require(per in ("sample", "batch"), f"{name} must be sample or batch, not {per!r}")
 
+    @property
+    def skips(self) -> bool:
+        """Whether aligned samples leave the computation."""
+        return self.skip and self.epsilon > 0 and self.epsilon_per == "sample"
+
     def output_error(self, walk: Walk, tie: int) -> Tensor:
         """The error of an output, 0 where its loss is already under epsilon (the while of Algorithm 2)."""
         d = super().output_error(walk, tie)
         if not self.epsilon:
             return d
         copies = range(walk.graph.ties[tie].copies)
-        return self._halt(walk, tie, copies, walk.loss(tie).value(walk.activity.h[tie], walk.targets[tie]), d)
+        loss = walk.output_loss(tie).value(walk.activity.h[tie], walk.targets[tie])
+        return self._halt(walk, tie, Rows(walk.activity.rows(copies), copies), loss, d)
 
-    def hidden_error(self, walk: Walk, tie: int, copies: range, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """Set the target ``y = f(h - beta * Normalize(displacement))`` and return ``dL(z, y)/dz * f'(h)``."""
-        subgraph, rows = walk.graph.ties[tie].subgraph, walk.activity.rows(copies)
-        assert subgraph.f is not None
-        assert isinstance(subgraph.loss, LocalLoss)
-        h, z = walk.activity.h[tie][..., rows, :], walk.activity.z[tie][..., rows, :]
-        y = self.target(walk, tie, copies, incoming)
-        d = subgraph.loss.gradient(z, y) * subgraph.f.derivative(h, z)
-        return self._halt(walk, tie, copies, subgraph.loss.value(z, y), d) if self.epsilon else d
+        h, z = walk.state(tie, rows)
+        y = self.target(walk, tie, rows, incoming)
+        loss = walk.local_loss(tie)
+        d = loss.gradient(z, y) * walk.f(tie).derivative(h, z)
+        return self._halt(walk, tie, rows, loss.value(z, y), d) if self.epsilon else d
 
-    def target(self, walk: Walk, tie: int, copies: range, incoming: Tensor) -> Tensor:
-        """The target y of these copies, ``(*stack, rows, units)``."""
-        subgraph = walk.graph.ties[tie].subgraph
-        assert subgraph.f is not None
-        h = walk.activity.h[tie][..., walk.activity.rows(copies), :]
-        return subgraph.f.f(self.displaced(h, incoming, len(copies)))
+    def target(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """The target y of these rows, ``(*stack, rows, units)``."""
+        h, _ = walk.state(tie, rows)
+        return walk.f(tie).f(self.displaced(h, incoming, rows))
 
-    def displaced(self, h: Tensor, displacement: Tensor, copies: int) -> Tensor:
-        """``h - beta * Normalize(displacement, c2)`` for the rows of so many copies."""
+    def displaced(self, h: Tensor, displacement: Tensor, rows: Rows) -> Tensor:
+        """``h - beta * Normalize(displacement, c2)``."""
         if self.c2 is None:
             return torch.add(h, displacement, alpha=-self.beta)
         if self.c2_per == "sample":
             return torch.addcmul(h, displacement, scale_within(displacement, self.c2, -1), value=-self.beta)
-        batches = displacement.unflatten(-2, (copies, -1))  # each copy has a mini-batch of its own
+        assert rows.copies is not None
+        batches = displacement.unflatten(-2, (len(rows.copies), -1))  # each copy has a mini-batch of its own
         scaled = normalize(batches, self.c2, (-2, -1)).flatten(-3, -2)
         return torch.add(h, scaled, alpha=-self.beta)
 
@@ -96,23 +101,17 @@ class _LRA(Rule):
         kept = [keep.sum(-1) for keep in walk.kept if keep is not None]
         return torch.stack(torch.broadcast_tensors(*kept)).sum(0) / walk.predictions
 
-    def _halt(self, walk: Walk, tie: int, copies: range, loss: Tensor, d: Tensor) -> Tensor:
+    def _halt(self, walk: Walk, tie: int, rows: Rows, loss: Tensor, d: Tensor) -> Tensor:
         """``d`` with the rows of the subgraphs whose loss is under epsilon set to 0.
 
         An error of 0 displaces nothing below, where the loss is then 0 too: that is how the walk stops.
         """
         if self.epsilon_per == "batch":
-            loss = loss.unflatten(-1, (len(copies), -1)).mean(-1, keepdim=True)
-            keep = (loss >= self.epsilon).expand(*loss.shape[:-1], walk.activity.batch).flatten(-2, -1).to(d.dtype)
-        else:
-            keep = (loss >= self.epsilon).to(d.dtype)
-        everyone = walk.kept[tie]
-        if len(copies) == walk.graph.ties[tie].copies:
-            walk.kept[tie] = keep
-        else:
-            if everyone is None:
-                everyone = walk.kept[tie] = d.new_zeros(walk.activity.h[tie].shape[:-1])
-            everyone[..., walk.activity.rows(copies)] = keep
+            assert rows.copies is not None
+            mean = loss.unflatten(-1, (len(rows.copies), -1)).mean(-1)
+            loss = mean.repeat_interleave(walk.activity.batch, -1)
+        keep = (loss >= self.epsilon).to(d.dtype)
+        walk.keep(tie, rows, keep)
         return d * keep.unsqueeze(-1)
 
 
@@ -156,28 +155,31 @@ class LRADiff(_LRA):
         """W^T of the connection; None where it has no feedback."""
         return None if read.feedback is None else graph.weights[read.weight].mT
 
-    def target(self, walk: Walk, tie: int, copies: range, incoming: Tensor) -> Tensor:
-        """K steps of lines "Find target for layer l - 1", re-running the subgraphs that read these copies."""
-        subgraph, rows = walk.graph.ties[tie].subgraph, walk.activity.rows(copies)
-        assert subgraph.f is not None
-        h_bar, z_bar = walk.activity.h[tie][..., rows, :], walk.activity.z[tie][..., rows, :]
+    @property
+    def skips(self) -> bool:
+        """Only with one step: further ones re-run whole subgraphs."""
+        return super().skips and self.steps == 1
+
+    def target(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """K steps of lines "Find target for layer l - 1", re-running the subgraphs that read these rows."""
+        f, (h_bar, z_bar) = walk.f(tie), walk.state(tie, rows)
         if self.form == "post":
-            return self.displaced(z_bar, incoming, len(copies))
+            return self.displaced(z_bar, incoming, rows)
         for step in range(self.steps):
             if step:
-                incoming = self._again(walk, tie, copies, z_bar)
-            displacement = incoming * subgraph.f.derivative(h_bar, z_bar)
-            h_bar = self.displaced(h_bar, displacement, len(copies))
-            z_bar = subgraph.f.f(h_bar)
+                incoming = self._again(walk, tie, rows, z_bar)
+            h_bar = self.displaced(h_bar, incoming * f.derivative(h_bar, z_bar), rows)
+            z_bar = f.f(h_bar)
         if walk.targets[tie].numel() == 0:
             walk.targets[tie] = torch.empty_like(walk.activity.z[tie])
-        walk.targets[tie][..., rows, :] = z_bar
+        walk.targets[tie][..., rows.index, :] = z_bar  # the subgraphs below may ask how far from it this one is
         return z_bar
 
-    def _again(self, walk: Walk, tie: int, copies: range, z_bar: Tensor) -> Tensor:
-        """What the readers' losses ask of these copies once they put out ``z_bar`` instead of z."""
-        subgraph, rows = walk.graph.ties[tie].subgraph, walk.activity.rows(copies)
-        change = (subgraph.g.g(z_bar) if subgraph.g else z_bar) - walk.activity.output(tie)[..., rows, :]
+    def _again(self, walk: Walk, tie: int, rows: Rows, z_bar: Tensor) -> Tensor:
+        """What the readers' losses ask of these rows once they put out ``z_bar`` instead of z."""
+        copies, g = rows.copies, walk.graph.ties[tie].subgraph.g
+        assert copies is not None
+        change = (g.g(z_bar) if g else z_bar) - rows.of(walk.activity.output(tie))
         readers = walk.overlap(tie, copies)
         moved: list[Tensor | None] = list(walk.errors)
         drive: dict[int, Tensor] = {}  # by reading tie, its pre-activations under the changed source
@@ -188,20 +190,19 @@ class LRADiff(_LRA):
             there = walk.activity.rows(reader.theirs)
             h[..., there, :] += change[..., walk.activity.rows(here), :] @ walk.graph.weights[read.weight]
         for i, h in drive.items():
-            moved[i] = _error_at(walk, i, walk.graph.ties[i], h)
+            moved[i] = _error_at(walk, i, h)
         again = walk.carried(copies, readers, moved)
         assert again is not None
         return again
 
 
-def _error_at(walk: Walk, i: int, tied: TiedCopies, h: Tensor) -> Tensor:
+def _error_at(walk: Walk, i: int, h: Tensor) -> Tensor:
     """``dL/dh`` of a tie towards the target it has, if its pre-activations were ``h``; 0 in halted rows."""
-    f, loss = tied.subgraph.f, tied.subgraph.loss
-    if isinstance(loss, LocalLoss):
-        assert f is not None
-        z = f.f(h)
-        d = loss.gradient(z, walk.targets[i]) * f.derivative(h, z)
+    if walk.graph.ties[i].subgraph.is_output:
+        output = walk.output_loss(i)
+        d = output.error(output.f(h), walk.targets[i])
     else:
-        d = loss.error(loss.f(h), walk.targets[i])
+        z = walk.f(i).f(h)
+        d = walk.local_loss(i).gradient(z, walk.targets[i]) * walk.f(i).derivative(h, z)
     kept = walk.kept[i]
     return d if kept is None else d * kept.unsqueeze(-1)
