@@ -75,11 +75,18 @@ class Graph(nn.Module):
         return tuple(subgraph for subgraph in self.subgraphs if subgraph.is_output)
 
     def extra_repr(self) -> str:
-        """One line a subgraph: what it reads and what it computes."""
-        lines = [f"{node.name}: input of {node.units}" for node in self.inputs]
-        for s in self.subgraphs:
+        """One line for all copies of a subgraph: what it reads, what it computes, and whether errors cross time."""
+        lines = [f"{name}: {len(b.inputs)} x input of {b.units}" for name, b in self.layout.bases.items() if b.inputs]
+        for tied in self.ties:
+            s = tied.subgraph
             computes = s.loss.name if s.f is None else s.f.name + (f", {s.g.name}" if s.g else "")
-            lines.append(f"{s.name}: {s.units} x ({computes}) reads {', '.join(r.source for r in s.reads)}")
+            reads = ", ".join(f"{read.source} ({read.weight})" for read in s.reads)
+            line = f"{s.name}: {s.units} units ({computes}) reading {reads}"
+            if tied.copies > 1:
+                line += f", and {tied.copies - 1} more copies"
+            if any(read.base == tied.base and read.feedback for read in tied.reads):
+                line += "; its errors walk back through time"
+            lines.append(line)
         return "\n".join(lines)
 
     def _check_names(self) -> None:

@@ -19,11 +19,11 @@ from seqlra import SeqlraError, checkpoint
 from seqlra.config import Config
 from seqlra.errors import Diverged
 from seqlra.experiments import load_best, prepare, read_config, train
-from seqlra.presets import mlp_config
+from seqlra.presets import mlp_config, rnn_config
 from seqlra.rundir import RunDirectory
 from seqlra.training import Stopped, Trainer
 
-TIMES = {"train_seconds", "samples_per_second", "seconds"}
+TIMES = {"train_seconds", "samples_per_second", "tokens_per_second", "seconds"}
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +76,9 @@ def stop_after(updates: int) -> Any:
         small(optimizer="sgd", momentum=0.9, schedule="linear"),
         small(activation="sigmoid", discretizer="bernoulli"),
         small({"epsilon": 0.01}),
+        rnn_config({"hidden": (12,), "streams": 2000, "unroll": 11, "epochs": 3}, {}, "cpu", 1),
     ],
-    ids=["adam", "momentum, schedule", "bernoulli units", "epsilon"],
+    ids=["adam", "momentum, schedule", "bernoulli units", "epsilon", "rnn"],
 )
 def test_a_stopped_and_resumed_run_equals_the_one_left_alone(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

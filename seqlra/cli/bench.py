@@ -37,19 +37,13 @@ def rnn(
     where = pick_device(device)
     count = set_threads(threads)
     cases = list(rnn_cases(hidden, streams, unroll, symbols, where, rounds))
-    rows = [
-        (
-            c.case,
-            c.rival,
-            f"{c.ratio:.2f} ({c.ratio_low:.2f}..{c.ratio_high:.2f})",
-            f"{c.ours_ms:.2f}",
-            f"{c.rival_ms:.2f}",
-        )
-        for c in cases
-    ]
+    rows = []
+    for c in cases:
+        ratio = f"{c.ratio:.2f} ({c.ratio_low:.2f} .. {c.ratio_high:.2f})"
+        rows.append((c.case, ratio, f"{c.ours_ms:.2f}", f"{c.rival_ms:.2f}", c.rival))
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
     title = f"one update on {name}, {count} threads, torch {torch.__version__}, median of {rounds} alternations"
-    table(title, rows, ("case", "rival", "ratio", "ours, ms", "rival, ms"), to_stderr=json)
+    table(title, rows, ("case", "ratio", "ours ms", "rival ms", "rival"), to_stderr=json)
     if json:
         measured = {"device": name, "threads": count, "versions": versions()}
         json_line({**measured, "cases": [case.to_dict() for case in cases]})

@@ -71,6 +71,8 @@ def table(title: str, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] =
     for row in rows:
         grid.add_row(*row)
     console = Console(stderr=to_stderr, markup=False, highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width
+        console.width = 160
     console.print(title, style="bold", soft_wrap=True)
     console.print(grid)
 
