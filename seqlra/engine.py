@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqlra.activity import Activity
 from seqlra.graph import Graph
@@ -95,7 +95,7 @@ def _write_updates(walk: Walk) -> None:
     """``dW = source^T d`` and ``db = sum d`` for every tie, summed where names are shared, then finished."""
     graph, rule = walk.graph, walk.rule
     scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
-    written: set[nn.Parameter] = set()
+    written: set[Tensor] = set()
     for tied, d, rows in zip(graph.ties, walk.errors, walk.rows, strict=True):
         if d is None:
             continue
@@ -114,7 +114,7 @@ def _write_updates(walk: Walk) -> None:
                 grad.copy_(finished)
 
 
-def _grad(parameter: nn.Parameter, written: set[nn.Parameter]) -> Tensor:
+def _grad(parameter: Tensor, written: set[Tensor]) -> Tensor:
     """Where the update of a parameter is summed up: zeros at its first use in a step."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)

@@ -9,7 +9,8 @@ together, in `seqlra.ties`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class Graph(nn.Module):
     def __init__(self, nodes: Sequence[Input | Subgraph], stack: int | None = None) -> None:
         super().__init__()
         self.stack = () if stack is None else (stack,)
-        self.weights, self.biases, self.feedback = nn.ParameterDict(), nn.ParameterDict(), Buffers()
+        self.weights, self.biases, self.feedback = Tensors(True), Tensors(True), Tensors(False)
         self._lay_out(nodes)
 
     def _lay_out(self, nodes: Sequence[Input | Subgraph]) -> None:
@@ -118,31 +119,45 @@ class Graph(nn.Module):
             if subgraph.bias is not None:
                 self._declare(self.biases, subgraph.bias, (subgraph.units,))
 
-    def _declare(self, held: nn.ParameterDict | Buffers, name: str, shape: tuple[int, ...]) -> None:
+    def _declare(self, held: Tensors, name: str, shape: tuple[int, ...]) -> None:
         if "." in name:
             raise SeqlraError(f"the name of a parameter cannot hold a dot: {name!r}")
         shape = (*self.stack, *shape)
         if name not in held:
-            held[name] = torch.zeros(shape) if isinstance(held, Buffers) else nn.Parameter(torch.zeros(shape))
+            held[name] = torch.zeros(shape)
         elif tuple(held[name].shape) != shape:
             raise SeqlraError(f"{name!r} is shared by connections of sizes {tuple(held[name].shape)} and {shape}")
 
 
-class Buffers(nn.Module, Mapping[str, Tensor]):
-    """Named tensors that move and save with the module but are not trained: ``nn.ParameterDict`` for buffers."""
+class Tensors(nn.Module, Mapping[str, Tensor]):
+    """Named tensors that move and save with a module: parameters, or buffers, which are not trained.
+
+    ``nn.ParameterDict`` would do for parameters, but refuses names such as "keys" or "T".
+    """
+
+    def __init__(self, trained: bool) -> None:
+        super().__init__()
+        self.trained = trained
+
+    @property
+    def _held(self) -> dict[str, Any]:
+        return self._parameters if self.trained else self._buffers
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._buffers[name]  # type: ignore[return-value]
+        return self._held[name]  # type: ignore[no-any-return]
 
     def __setitem__(self, name: str, tensor: Tensor) -> None:
-        # Straight into the dictionary: register_buffer would refuse names such as "T" or "type".
-        self._buffers[name] = tensor
+        self._held[name] = nn.Parameter(tensor) if self.trained else tensor
 
     def __len__(self) -> int:
-        return len(self._buffers)
+        return len(self._held)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self._buffers)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def extra_repr(self) -> str:
+        """A line for each tensor: its name and shape."""
+        return "\n".join(f"{name}: {tuple(tensor.shape)}" for name, tensor in self._held.items())
 
     __hash__ = nn.Module.__hash__
     __eq__ = nn.Module.__eq__

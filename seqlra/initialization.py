@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqlra.errors import SeqlraError, unknown
-from seqlra.graph import Buffers, Graph
+from seqlra.graph import Graph, Tensors
 
 WeightInit = Literal["zeros", "gaussian", "fan-in", "reservoir"]
 
@@ -93,6 +93,6 @@ def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
 Draw = Callable[[str, torch.Size, torch.Generator], Tensor]
 
 
-def _fill(held: nn.ParameterDict | Buffers, index: tuple[int, ...], draw: Draw, generator: torch.Generator) -> None:
+def _fill(held: Tensors, index: tuple[int, ...], draw: Draw, generator: torch.Generator) -> None:
     for name, tensor in held.items():
         tensor[index].copy_(draw(name, tensor[index].shape, generator))

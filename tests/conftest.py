@@ -12,6 +12,8 @@ from torch import Tensor
 
 from seqlra import Connection, Graph, Input, Subgraph, initialize, mlp
 
+torch.set_num_threads(1)  # the nets are tiny, and two threads that wait for each other are slower than one
+
 REAL_DATA = Path(os.environ.get("SEQLRA_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -205,11 +205,27 @@ def test_each_model_of_a_stack_may_have_inputs_of_its_own() -> None:
         torch.testing.assert_close(out[s], run(alone, x[s]))
 
 
-def test_the_repr_shows_every_subgraph() -> None:
-    shown = repr(Graph(skip_net("softsign", "lwta")))
-    assert "x: input of 5" in shown
-    assert "b: 4 x (softsign, lwta) reads a, x" in shown
-    assert "out: 3 x (cross-entropy) reads c, a" in shown
+def line_of(graph: Graph, name: str) -> str:
+    """The line of a graph's repr about that node; the lines of parameters, which may be called alike, come later."""
+    return next(line for line in repr(graph).splitlines() if line.strip().startswith(f"{name}: "))
+
+
+def test_the_repr_has_a_line_for_every_subgraph() -> None:
+    graph = Graph(skip_net("softsign", "lwta"))
+    assert "input of 5" in line_of(graph, "x")
+    for node in graph.subgraphs:
+        line = line_of(graph, node.name)
+        assert str(node.units) in line
+        assert ("cross-entropy" if node.is_output else "softsign, lwta") in line
+        assert all(read.source in line and read.weight in line for read in node.reads)
+
+
+def test_the_repr_says_what_runs_together_and_which_errors_walk_back() -> None:
+    for across in (False, True):
+        graph = Graph(chain_over_time(4, across))
+        assert "3 more copies" in line_of(graph, "hidden[1]")
+        assert ("back through time" in line_of(graph, "hidden[1]")) == across
+        assert "back through time" not in line_of(graph, "output[1]")
 
 
 def test_inputs_and_outputs_are_found_by_name() -> None:

@@ -279,6 +279,18 @@ def test_a_hidden_layer_that_met_its_target_stops_the_walk(rule: Any) -> None:
         assert free[name].abs().max() > 0
 
 
+@pytest.mark.parametrize("rule", [LRAFeedback, LRADiff])
+def test_a_sample_that_is_skipped_contributes_nothing(rule: Any) -> None:
+    graph, x, t, epsilon = one_sample_nearly_right()
+    settings: dict[str, Any] = {"beta": 1.0, "c2": None, "reduction": "sum"}
+    step = update(graph, rule(epsilon=epsilon, skip=True, **settings), x, t)
+    with_it = {name: grad.clone() for name, grad in updates(graph).items()}
+    assert [len(d) for d in step.walk.errors if d is not None] == [4, 4, 4]
+    rest = torch.tensor([0, 1, 2, 4])
+    update(graph, rule(**settings), x[rest], t[rest])
+    assert_same(with_it, updates(graph))
+
+
 def test_feedback_weights_decide_for_lra_fdbk_alone() -> None:
     graph = filled(small_mlp())
     inputs, targets = batch_for(graph)

@@ -31,7 +31,7 @@ from seqlra import (
     update,
 )
 from seqlra.reference import compute_update_direction
-from seqlra.rules import Walk
+from seqlra.rules import Rows, Walk
 from seqlra.ties import Read
 
 
@@ -132,10 +132,8 @@ class Halved(Rule):
     def carrier(self, graph: Graph, read: Read) -> Tensor | None:
         return graph.weights[read.weight].mT / 2
 
-    def hidden_error(self, walk: Walk, tie: int, copies: range, incoming: Tensor) -> Tensor:
-        f, rows = walk.graph.ties[tie].subgraph.f, walk.activity.rows(copies)
-        assert f is not None
-        return incoming * f.derivative(walk.activity.h[tie][..., rows, :], walk.activity.z[tie][..., rows, :])
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        return incoming * walk.f(tie).derivative(*walk.state(tie, rows))
 
 
 def test_a_rule_of_ones_own_runs_on_the_same_walk() -> None:

@@ -80,6 +80,17 @@ def test_an_activation_has_its_closed_form(name: str, h: float, z: float) -> Non
     assert ACTIVATIONS[name].f(torch.tensor([h])).item() == pytest.approx(z, abs=1e-15)
 
 
+def test_tanh_in_single_precision_is_within_2e_7_of_the_true_one() -> None:
+    h = torch.cat([torch.linspace(-12, 12, 40_001), torch.logspace(-9, 0, 1_001), torch.tensor([-1e30, 0.0, 1e30])])
+    h, before = h.float(), h.float()
+    z = ACTIVATIONS["tanh"].f(h)
+    assert z.dtype == torch.float32
+    assert torch.equal(h, before)
+    assert (z.double() - h.double().tanh()).abs().max() < 2e-7
+    assert z.abs().max() <= 1  # else 1 - z^2 is a slope below 0
+    assert z[-2] == 0
+
+
 def test_every_activation_is_held_to_a_closed_form() -> None:
     marks = test_an_activation_has_its_closed_form.pytestmark  # type: ignore[attr-defined]
     assert {case[0] for case in marks[0].args[1]} == set(ACTIVATIONS)
