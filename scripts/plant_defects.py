@@ -4,9 +4,10 @@
     python scripts/plant_defects.py beta E       # those with one of these words in their name
     python scripts/plant_defects.py --jobs 8     # at a time
 
-Each defect goes into a fresh copy of the package in a temporary folder; the checkout is never touched. The exit
-status is 1 if a defect survives its tests, if it stops the package from being imported (that proves nothing about
-the tests), or if the text that it replaces no longer stands in the source, just once.
+Each defect goes into a fresh copy of the package, as it was when the script began, in a temporary folder; the
+checkout is never touched. The exit status is 1 if a defect survives its tests, if it stops the package from being
+imported (that proves nothing about the tests), or if the text that it replaces no longer stands in the source just
+once.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ DEFECTS = (
         ("halted rows learn", "return d * keep.unsqueeze(-1)", "return d"),
         (
             "halted rows pull in the K loop",
-            "return d if kept is None else d * kept.unsqueeze(-1)",
+            "return d if kept is None else d * kept[..., rows].unsqueeze(-1)",
             "return d",
             "engine",
         ),
@@ -161,7 +162,7 @@ DEFECTS = (
         ("g not applied", "z_star = z if tied.subgraph.g is None else tied.subgraph.g.g(z)", "z_star = z", "lra"),
         ("g not applied in a recurrence", "= g.g(z_now)", "= z_now"),
         ("a step reads itself", "self.source(read, range(step, after)), w", "z_star[..., now, :], w", "backprop"),
-        ("the wrong state carried over", "-self.batch :", ": self.batch", "backprop"),
+        ("the wrong state carried over", "[..., -rows:, :]", "[..., :rows, :]", "backprop"),
         (
             "no bias for stacks",
             "    return product if bias is None else product + bias.unsqueeze(-2)",
@@ -212,13 +213,13 @@ DEFECTS = (
 
 
 @contextmanager
-def copy_of_the_package() -> Iterator[Path]:
+def copy_of_the_package(source: Path = ROOT) -> Iterator[Path]:
     """A folder with the package and its tests, and nothing compiled."""
     with tempfile.TemporaryDirectory(prefix="seqlra-defect-") as folder:
-        copy, leave = Path(folder), shutil.ignore_patterns("__pycache__")
+        copy, leave = Path(folder).resolve(), shutil.ignore_patterns("__pycache__")
         for part in ("seqlra", "tests"):
-            shutil.copytree(ROOT / part, copy / part, ignore=leave)
-        shutil.copy(ROOT / "pyproject.toml", copy)
+            shutil.copytree(source / part, copy / part, ignore=leave)
+        shutil.copy(source / "pyproject.toml", copy)
         yield copy
 
 
@@ -242,9 +243,9 @@ def run_tests(copy: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[s
     return python(copy, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *where)
 
 
-def verdict(defect: Defect) -> tuple[bool, str]:
+def verdict(defect: Defect, source: Path = ROOT) -> tuple[bool, str]:
     """Whether a test fails for this defect, and which."""
-    with copy_of_the_package() as copy:
+    with copy_of_the_package(source) as copy:
         file = copy / "seqlra" / defect.file
         file.write_text(defect.planted(file.read_text()))
         done = run_tests(copy, [defect.tests])
@@ -256,20 +257,19 @@ def verdict(defect: Defect) -> tuple[bool, str]:
     return False, f"pytest ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}"
 
 
-def check_the_ground(defects: Iterable[Defect]) -> None:
-    """Without a defect, the copy is what gets imported, and its tests pass: else nothing below would mean anything.
+def check_the_ground(defects: Iterable[Defect], copy: Path) -> None:
+    """Without a defect, this copy is what gets imported, and its tests pass: else nothing below would mean anything.
 
     Raises:
         Rotten: otherwise, or where a defect no longer fits the source.
     """
     for defect in defects:
-        defect.planted((ROOT / "seqlra" / defect.file).read_text())
-    with copy_of_the_package() as copy:
-        if imported_from(copy) != copy / "seqlra" / "__init__.py":
-            raise Rotten(f"Python imports seqlra from {imported_from(copy)}, not from the copy at {copy}")
-        done = run_tests(copy, sorted({defect.tests for defect in defects}))
-        if done.returncode != 0:
-            raise Rotten(f"the tests fail without any defect:\n{done.stdout[-2000:]}")
+        defect.planted((copy / "seqlra" / defect.file).read_text())
+    if imported_from(copy) != copy / "seqlra" / "__init__.py":
+        raise Rotten(f"Python imports seqlra from {imported_from(copy)}, not from the copy at {copy}")
+    done = run_tests(copy, sorted({defect.tests for defect in defects}))
+    if done.returncode != 0:
+        raise Rotten(f"the tests fail without any defect:\n{done.stdout[-2000:]}")
 
 
 def main(arguments: Sequence[str] | None = None, defects: Sequence[Defect] = DEFECTS) -> int:
@@ -282,14 +282,15 @@ def main(arguments: Sequence[str] | None = None, defects: Sequence[Defect] = DEF
     if not chosen:
         print(f"no defect is called {' or '.join(options.words)}")
         return 1
-    try:
-        check_the_ground(chosen)
-    except Rotten as rotten:
-        print(rotten)
-        return 1
     survivors = 0
-    with ThreadPoolExecutor(max_workers=options.jobs) as pool:
-        for defect, (caught, by) in zip(chosen, pool.map(verdict, chosen), strict=True):
+    with copy_of_the_package() as as_it_was, ThreadPoolExecutor(max_workers=options.jobs) as pool:
+        try:
+            check_the_ground(chosen, as_it_was)
+        except Rotten as rotten:
+            print(rotten)
+            return 1
+        verdicts = pool.map(lambda defect: verdict(defect, as_it_was), chosen)
+        for defect, (caught, by) in zip(chosen, verdicts, strict=True):
             survivors += not caught
             print(f"{defect.name:<42} -> {by}", flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} defects were caught")

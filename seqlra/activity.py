@@ -41,7 +41,7 @@ class Activity:
         first = next(iter(fed))
         self.batch = _rows(given[first]) // len(fed[first].inputs)
         for name, base in fed.items():
-            _check(name, given[name], base, self.batch, next(graph.parameters()).dtype)
+            _check(name, given[name], base, self.batch, graph)
         # z* of every base, all its blocks under each other; inputs that nothing else shares are their own storage
         self._store = {name: tensor for name, tensor in given.items() if len(fed[name].inputs) == fed[name].blocks}
         for name, base in graph.layout.bases.items():
@@ -69,11 +69,9 @@ class Activity:
         return self._store[tied.base][..., self.rows(range(tied.first, tied.first + tied.copies)), :]
 
     def carried(self) -> dict[str, Tensor]:
-        """By base, the state ``(*stack, batch, units)`` that a next chunk starts from: the last of its copies.
-
-        These are the bases that were fed a state: see `null_state`.
-        """
-        return {name: self._store[name][..., -self.batch :, :] for name in _stateful(self.graph)}
+        """By base, the state that a next chunk starts from: as many of the last copies as were fed (`null_state`)."""
+        fed = {name: self.batch * len(base.inputs) for name, base in _stateful(self.graph).items()}
+        return {name: self._store[name][..., -rows:, :] for name, rows in fed.items()}
 
     def _allocate(self, name: str, base: Base, given: Tensor | None) -> None:
         """A storage whose blocks come from several places: states carried in, a walk, several ties."""
@@ -134,13 +132,17 @@ class Activity:
 
 
 def null_state(graph: Graph, batch: int) -> dict[str, Tensor]:
-    """The null state ``z_0 = 0`` (Appendix B) of every recurrent base that is fed one, ``(*stack, batch, units)``."""
+    """The null state ``z_0 = 0`` (Appendix B) of every recurrent base that is fed one, ``(*stack, batch, units)``
+    (with as many rows for each step that is fed, should that be more than one)."""
     like = next(graph.parameters())
-    return {name: like.new_zeros(*graph.stack, batch, graph.layout.bases[name].units) for name in _stateful(graph)}
+    return {
+        name: like.new_zeros(*graph.stack, batch * len(base.inputs), base.units)
+        for name, base in _stateful(graph).items()
+    }
 
 
-def _stateful(graph: Graph) -> list[str]:
-    return [name for name, base in graph.layout.bases.items() if 0 < len(base.inputs) < base.blocks]
+def _stateful(graph: Graph) -> dict[str, Base]:
+    return {name: base for name, base in graph.layout.bases.items() if 0 < len(base.inputs) < base.blocks}
 
 
 def _f(tied: TiedCopies, h: Tensor) -> Tensor:
@@ -178,11 +180,16 @@ def _named(inputs: Tensor | Mapping[str, Tensor], fed: Mapping[str, Base]) -> di
     return given
 
 
-def _check(name: str, tensor: Tensor, base: Base, batch: int, dtype: torch.dtype) -> None:
-    if tensor.dtype.is_floating_point and tensor.dtype != dtype:
+def _check(name: str, tensor: Tensor, base: Base, batch: int, graph: Graph) -> None:
+    dtype, vectors = next(graph.parameters()).dtype, tensor.dtype.is_floating_point
+    if vectors and tensor.dtype != dtype:
         raise SeqlraError(f"input {name!r} is {tensor.dtype}, the graph {dtype}; convert one with .to()")
-    if tensor.dtype.is_floating_point and tensor.shape[-1] != base.units:
-        raise SeqlraError(f"input {name!r} has {base.units} units; given: a tensor of shape {tuple(tensor.shape)}")
+    own_axes = 2 if vectors else 1
+    if tensor.shape[:-own_axes] not in ((), graph.stack) or (vectors and tensor.shape[-1] != base.units):
+        raise SeqlraError(
+            f"input {name!r} takes rows of {base.units} numbers, or one integer a row for tokens; "
+            f"given: a tensor of shape {tuple(tensor.shape)} of {tensor.dtype}"
+        )
     if _rows(tensor) != batch * len(base.inputs) or batch == 0:
         raise SeqlraError(f"input {name!r} needs {len(base.inputs)} x {batch} rows; given: {_rows(tensor)}")
 

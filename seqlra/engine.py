@@ -31,12 +31,14 @@ class Step:
 
     @property
     def loss(self) -> Tensor:
-        """The output loss, mean over predictions and summed over outputs: ``(*stack,)``."""
-        walk, ties = self.walk, self.activity.graph.ties
-        outputs = [i for i, tied in enumerate(ties) if tied.subgraph.is_output]
-        return torch.stack(
-            [walk.output_loss(i).value(self.activity.h[i], walk.targets[i]).mean(-1) for i in outputs]
-        ).sum(0)
+        """The output loss, the mean over the predictions of each output and the sum over outputs: ``(*stack,)``."""
+        walk, graph = self.walk, self.activity.graph
+        total = walk.activity.h[0].new_zeros(())
+        for i, tied in enumerate(graph.ties):
+            if tied.subgraph.is_output:
+                value = walk.output_loss(i).value(self.activity.h[i], walk.targets[i])
+                total = total + value.sum(-1) / (graph.layout.bases[tied.base].blocks * self.activity.batch)
+        return total
 
     @property
     def mistakes(self) -> Tensor:
@@ -44,10 +46,10 @@ class Step:
 
         For vector targets it is 0: there is nothing to be right or wrong about.
         """
-        target = self.walk.targets[-1]
-        if target.dtype.is_floating_point:
+        targets = [self.walk.targets[i] for i in self.activity.graph.output_ties]
+        if targets[0].dtype.is_floating_point:
             return self.output.new_zeros(self.output.shape[:-2])
-        return (self.output.argmax(-1) != target).to(self.output.dtype).mean(-1)
+        return (self.output.argmax(-1) != torch.cat(targets, -1)).to(self.output.dtype).mean(-1)
 
     @property
     def depth(self) -> Tensor | float:
@@ -56,14 +58,14 @@ class Step:
 
     @property
     def output(self) -> Tensor:
-        """The output of the last subgraph in the list, ``(*stack, rows, units)``."""
-        return self.activity.z[-1]
+        """The last output of the list at all its steps, ``(*stack, rows, units)``."""
+        return _output(self.activity)
 
 
 @torch.no_grad()
 def run(graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
-    """The output of a graph, ``(*stack, rows, units)``: class probabilities under ``cross-entropy``."""
-    return Activity(graph, inputs).z[-1]
+    """The last output of a graph at all its steps, ``(*stack, rows, units)``: under ``cross-entropy`` probabilities."""
+    return _output(Activity(graph, inputs))
 
 
 @torch.no_grad()
@@ -89,6 +91,11 @@ def update(
     walk = Walk(rule, activity, targets)
     _write_updates(walk)
     return Step(activity, walk)
+
+
+def _output(activity: Activity) -> Tensor:
+    ties = activity.graph.output_ties
+    return activity.z[ties[0]] if len(ties) == 1 else torch.cat([activity.z[i] for i in ties], -2)
 
 
 def _write_updates(walk: Walk) -> None:

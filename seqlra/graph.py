@@ -40,9 +40,6 @@ class Graph(nn.Module):
         super().__init__()
         self.stack = () if stack is None else (stack,)
         self.weights, self.biases, self.feedback = Tensors(True), Tensors(True), Tensors(False)
-        self._lay_out(nodes)
-
-    def _lay_out(self, nodes: Sequence[Input | Subgraph]) -> None:
         self.nodes = tuple(nodes)
         self.inputs = tuple(node for node in self.nodes if isinstance(node, Input))
         self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
@@ -56,19 +53,26 @@ class Graph(nn.Module):
         Raises:
             SeqlraError: the list names parameters that this graph does not have, or has in other shapes.
         """
-        other = Graph.__new__(Graph)
-        nn.Module.__init__(other)
-        other.stack, other.weights, other.biases, other.feedback = self.stack, self.weights, self.biases, self.feedback
-        before = list(self.state_dict())
-        other._lay_out(nodes)
-        if list(self.state_dict()) != before:
-            raise SeqlraError("the list names parameters that the graph it is to share with does not have")
-        return other
+        alone = Graph(nodes, self.stack[0] if self.stack else None)  # refuses what is wrong with the list itself
+        own = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        for name, tensor in alone.state_dict().items():
+            if own.get(name) != tensor.shape:
+                has = f"has {tuple(own[name])}" if name in own else "does not have it"
+                raise SeqlraError(f"the list names {name} {tuple(tensor.shape)}; the graph to share with {has}")
+        alone.weights, alone.biases, alone.feedback = self.weights, self.biases, self.feedback
+        return alone
 
     @property
     def ties(self) -> tuple[TiedCopies, ...]:
         """The subgraphs grouped into tied copies that run together, in topological order."""
         return self.layout.ties
+
+    @property
+    def output_ties(self) -> tuple[int, ...]:
+        """The ties that make up the last output of the list, in the order of their steps (usually one)."""
+        last = self.layout.places[self.outputs[-1].name][0]
+        numbers = [i for i, tied in enumerate(self.ties) if tied.base == last]
+        return tuple(sorted(numbers, key=lambda i: self.ties[i].first))
 
     @property
     def outputs(self) -> tuple[Subgraph, ...]:
@@ -144,7 +148,7 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
         return self._parameters if self.trained else self._buffers
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._held[name]  # type: ignore[no-any-return]
+        return self._held[name]
 
     def __setitem__(self, name: str, tensor: Tensor) -> None:
         self._held[name] = nn.Parameter(tensor) if self.trained else tensor

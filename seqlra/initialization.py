@@ -84,7 +84,7 @@ def _stream(seed: int, number: int) -> torch.Generator:
 def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
     """The names of the weights by which copies read each other, and of those that read what is fed."""
     reads = [(tied, read) for tied in graph.ties for read in tied.reads]
-    recurrent = {read.weight for tied, read in reads if tied.recurrent and read.base == tied.base}
+    recurrent = {read.weight for tied, read in reads if read.base == tied.base}
     bases = graph.layout.bases
     fed = {read.weight for _, read in reads if len(bases[read.base].inputs) == bases[read.base].blocks}
     return recurrent, fed

@@ -30,7 +30,8 @@ class OutputLoss:
     """The loss of a subgraph whose target is given by the data; it owns that subgraph's ``f``.
 
     ``f(h)`` makes the output, ``value(h, t)`` the loss of a sample, and ``error(z, t)`` its derivative
-    dL/dh. Both pairings here are canonical, so the error is ``z - t`` (design point 2; eq. 13).
+    dL/dh. Both pairings here are canonical, so the error is ``z - t`` (eq. 13). ``classes`` says whether targets may be
+    class indices; vectors always may.
     """
 
     name: str
@@ -38,6 +39,7 @@ class OutputLoss:
     value: Callable[[Tensor, Tensor], Tensor]
     error: Callable[[Tensor, Tensor], Tensor]
     about: str = "an output loss of your own"
+    classes: bool = False
 
 
 def _log_penalty_gradient(z: Tensor, y: Tensor) -> Tensor:
@@ -86,6 +88,7 @@ OUTPUT_LOSSES: dict[str, OutputLoss] = {
             _class_loss,
             _class_error,
             "softmax output; targets are class indices (or distributions)",
+            classes=True,
         ),
         OutputLoss(
             "gaussian",

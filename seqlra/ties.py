@@ -65,15 +65,17 @@ class Base:
     inputs: tuple[int, ...]
 
 
+Place = tuple[str, int]  # a node's storage and its block there
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Which subgraphs run together, in topological order, and the storages they read from and write to."""
+    """Which subgraphs run together, in topological order, the storages they read from and write to, and where in
+    these each node's rows lie."""
 
     ties: tuple[TiedCopies, ...]
     bases: dict[str, Base]
-
-
-Place = tuple[str, int]  # a node's storage and its block there
+    places: dict[str, Place]
 
 
 def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
@@ -154,7 +156,7 @@ def tie(nodes: Sequence[Input | Subgraph]) -> Layout:
             apart |= {places[runs[i][0].name][0] for i in cycle.args[1]}
     if all(len(run) == 1 for run in runs):
         ranks.sort(key=lambda i: order[runs[i][0].name])  # the order of the list, as a person wrote it
-    return Layout(_with_readers([_tied(runs[i], places, inputs) for i in ranks]), _bases(nodes, places))
+    return Layout(_with_readers([_tied(runs[i], places, inputs) for i in ranks]), _bases(nodes, places), places)
 
 
 def _tied(run: list[Subgraph], places: dict[str, Place], inputs: set[str]) -> TiedCopies:

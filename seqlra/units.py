@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from einops import rearrange
@@ -151,5 +152,10 @@ def discretizer(unit: str | Discretizer | None, block: int = 4) -> Discretizer |
         return unit
     if unit not in _DISCRETIZERS:
         raise unknown("discretizer", unit, ["none", *_DISCRETIZERS])
-    make, competes, about = _DISCRETIZERS[unit]
-    return Discretizer(unit, make(block), about, block if competes else 1)
+    return _discretizer(unit, block)
+
+
+@cache  # copies over time are alike only if they have the same g, not just equal ones
+def _discretizer(name: str, block: int) -> Discretizer:
+    make, competes, about = _DISCRETIZERS[name]
+    return Discretizer(name, make(block), about, block if competes else 1)

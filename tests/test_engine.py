@@ -129,7 +129,7 @@ def test_depth_counts_the_subgraphs_that_were_updated() -> None:
     ("inputs", "targets", "says"),
     [
         ({"y": torch.zeros(6, 5)}, torch.zeros(6, dtype=torch.long), "reads the inputs x"),
-        ({"x": torch.zeros(6, 4).double()}, torch.zeros(6, dtype=torch.long), "has 5 units"),
+        ({"x": torch.zeros(6, 4).double()}, torch.zeros(6, dtype=torch.long), "takes rows of 5 numbers"),
         ({"x": torch.zeros(0, 5).double()}, torch.zeros(0, dtype=torch.long), "rows"),
         ({"x": torch.zeros(6, 5).double()}, torch.zeros(5, dtype=torch.long), "6 rows; its targets have 5"),
     ],

@@ -70,7 +70,7 @@ def test_a_list_that_is_no_network_is_refused(make: Any, says: str) -> None:
         Graph(make())
 
 
-# FAILS on 6dd93b2: nn.ParameterDict answers these names with a raw KeyError, "attribute 'keys' already exists".
+# which nn.ParameterDict does not allow: it has methods of these names
 @pytest.mark.parametrize("name", ["keys", "type", "values"])
 def test_a_parameter_can_have_any_name_without_a_dot(name: str) -> None:
     graph = Graph([X, Subgraph("out", 3, [Connection("x", name)], bias=name, **OUT)])  # type: ignore[arg-type]
@@ -234,8 +234,7 @@ def test_inputs_and_outputs_are_found_by_name() -> None:
     assert [node.name for node in graph.outputs] == ["output[1]", "output[2]"]
 
 
-# FAILS on 6dd93b2: `update` and `Activity` promise a SeqlraError for what does not fit; these six leave as raw torch
-# errors, and the one-column Gaussian target is broadcast in silence.
+# torch would answer with errors of its own, and broadcast a Gaussian target of one column in silence
 @pytest.mark.parametrize(
     ("output", "inputs", "targets"),
     [
@@ -298,8 +297,6 @@ def test_a_graph_that_shares_has_the_same_parameters() -> None:
     assert_same(updates(long), updates(alone))  # where an optimizer of the first graph looks for them
 
 
-# FAILS on a325e40 for "another name": `sharing` declares the names it does not know before it refuses them, so the
-# graph that was to share ends up with parameters that nothing reads (and a state_dict that no longer loads).
 @pytest.mark.parametrize(
     ("nodes", "says"),
     [
@@ -307,7 +304,7 @@ def test_a_graph_that_shares_has_the_same_parameters() -> None:
             [*mlp(5, [12, 8, 4], 3)[:-1], Subgraph("output", 3, [Connection("layer3", "U")], loss="gaussian")],
             "does not have",
         ),
-        (mlp(5, [12, 8, 6], 3), r"'W3' is shared by connections of sizes \(8, 4\) and \(8, 6\)"),
+        (mlp(5, [12, 8, 6], 3), r"names weights.W3 \(8, 6\); the graph to share with has \(8, 4\)"),
     ],
     ids=["another name", "another shape"],
 )

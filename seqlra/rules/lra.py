@@ -17,7 +17,7 @@ from torch import Tensor
 from seqlra.graph import Graph
 from seqlra.normalize import normalize, scale_within
 from seqlra.rules.base import Rows, Rule, Walk, require
-from seqlra.ties import Read
+from seqlra.ties import Read, Reader
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _LRA(Rule):
     @property
     def skips(self) -> bool:
         """Whether aligned samples leave the computation."""
-        return self.skip and self.epsilon > 0 and self.epsilon_per == "sample"
+        return self.skip and self.epsilon > 0 and self.epsilon_per == self.c2_per == "sample"
 
     def output_error(self, walk: Walk, tie: int) -> Tensor:
         """The error of an output, 0 where its loss is already under epsilon (the while of Algorithm 2)."""
@@ -93,13 +93,6 @@ class _LRA(Rule):
     def finish(self, update: Tensor, axes: int) -> Tensor:
         """``Normalize(update, c1)``, once for the whole update of a parameter (tied copies summed)."""
         return normalize(update, self.c1, tuple(range(-axes, 0)))
-
-    def depth(self, walk: Walk) -> Tensor | float:
-        """How many subgraphs were updated for a prediction, on average; a tensor where epsilon decides it."""
-        if not self.epsilon:
-            return super().depth(walk)
-        kept = [keep.sum(-1) for keep in walk.kept if keep is not None]
-        return torch.stack(torch.broadcast_tensors(*kept)).sum(0) / walk.predictions
 
     def _halt(self, walk: Walk, tie: int, rows: Rows, loss: Tensor, d: Tensor) -> Tensor:
         """``d`` with the rows of the subgraphs whose loss is under epsilon set to 0.
@@ -180,29 +173,43 @@ class LRADiff(_LRA):
         copies, g = rows.copies, walk.graph.ties[tie].subgraph.g
         assert copies is not None
         change = (g.g(z_bar) if g else z_bar) - rows.of(walk.activity.output(tie))
-        readers = walk.overlap(tie, copies)
-        moved: list[Tensor | None] = list(walk.errors)
-        drive: dict[int, Tensor] = {}  # by reading tie, its pre-activations under the changed source
-        for reader in readers:
-            here = range(reader.mine.start - copies.start, reader.mine.stop - copies.start)
-            read = walk.graph.ties[reader.tie].reads[reader.read]
-            h = drive.setdefault(reader.tie, walk.activity.h[reader.tie].clone())
-            there = walk.activity.rows(reader.theirs)
-            h[..., there, :] += change[..., walk.activity.rows(here), :] @ walk.graph.weights[read.weight]
-        for i, h in drive.items():
-            moved[i] = _error_at(walk, i, h)
-        again = walk.carried(copies, readers, moved)
-        assert again is not None
-        return again
+        total = torch.zeros_like(change)
+        for reader in walk.overlap(tie, copies):
+            if walk.errors[reader.tie] is None and reader.tie != tie:  # it has no target of its own
+                continue
+            there, here = walk.activity.rows(reader.theirs), _within(copies, reader.mine)
+            h = walk.activity.h[reader.tie][..., there, :]
+            for weight in _weights_between(walk, tie, reader):
+                h = h + change[..., walk.activity.rows(here), :] @ weight
+            carrier = walk.carrier(reader)
+            assert carrier is not None
+            total[..., walk.activity.rows(here), :] += _error_at(walk, reader.tie, there, h) @ carrier
+        return total
 
 
-def _error_at(walk: Walk, i: int, h: Tensor) -> Tensor:
-    """``dL/dh`` of a tie towards the target it has, if its pre-activations were ``h``; 0 in halted rows."""
+def _within(outer: range, inner: range) -> range:
+    return range(inner.start - outer.start, inner.stop - outer.start)
+
+
+def _weights_between(walk: Walk, tie: int, reader: Reader) -> list[Tensor]:
+    """The weights of every connection, with feedback or without, over which these copies are read at these steps."""
+    shift = reader.theirs.start - reader.mine.start
+    return [
+        walk.graph.weights[walk.graph.ties[other.tie].reads[other.read].weight]
+        for other in walk.graph.ties[tie].readers
+        if other.tie == reader.tie and other.theirs.start - other.mine.start == shift
+    ]
+
+
+def _error_at(walk: Walk, i: int, rows: slice, h: Tensor) -> Tensor:
+    """``dL/dh`` of rows of a tie towards the target they have, if they had ``h``; 0 in halted rows."""
+    target = walk.targets[i]
+    target = target[..., rows, :] if target.dtype.is_floating_point else target[..., rows]
     if walk.graph.ties[i].subgraph.is_output:
         output = walk.output_loss(i)
-        d = output.error(output.f(h), walk.targets[i])
+        d = output.error(output.f(h), target)
     else:
         z = walk.f(i).f(h)
-        d = walk.local_loss(i).gradient(z, walk.targets[i]) * walk.f(i).derivative(h, z)
+        d = walk.local_loss(i).gradient(z, target) * walk.f(i).derivative(h, z)
     kept = walk.kept[i]
-    return d if kept is None else d * kept.unsqueeze(-1)
+    return d if kept is None else d * kept[..., rows].unsqueeze(-1)

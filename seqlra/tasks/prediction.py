@@ -133,19 +133,20 @@ def measure(graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int,
     """Run a graph over series that follow each other, statefully, and tell the metrics of `Prediction.evaluate`."""
     lists: dict[int, Graph] = {}
     state: dict[str, Tensor] = {}
-    loss, wrong, count = 0.0, 0.0, 0
+    loss, wrong, count, streams = 0.0, 0.0, 0, 1
     for part in series:
-        streams = part.shape[1]
-        state = {n: s[..., -streams:, :] for n, s in state.items()}
+        before, streams = streams, part.shape[1]
+        state = {n: s.unflatten(-2, (-1, before))[..., -streams:, :].flatten(-3, -2) for n, s in state.items()}
         for x, t in chunks(part, length):
             steps = len(t) // streams
             over = lists.setdefault(steps, graph.sharing(unroll(steps)))
             activity = Activity(over, {"x": x, **(state or null_state(over, streams))})
             state = activity.carried()
-            output = over.outputs[-1].loss
+            (tie,) = over.output_ties
+            output, h = over.ties[tie].subgraph.loss, activity.h[tie]
             assert isinstance(output, OutputLoss)
-            loss += output.value(activity.h[-1], t).sum().item()
-            wrong += 0.0 if tokens == "vectors" else (activity.h[-1].argmax(-1) != t).sum().item()
+            loss += output.value(h, t).sum().item()
+            wrong += 0.0 if tokens == "vectors" else (h.argmax(-1) != t).sum().item()
             count += len(t)
     if tokens == "vectors":
         return {"loss": loss / count}
