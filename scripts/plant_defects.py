@@ -60,6 +60,8 @@ class Rotten(Exception):
 
 
 BY_REFERENCE = "test_however_copies_are_tied_the_updates_are_those_of_the_reference"
+NO_TARGET = "test_a_copy_without_a_target_asks_nothing_of_what_it_reads"
+TWO_STEPS = "test_a_subgraph_that_is_read_at_two_steps_moves_alone"
 OWN_TOKENS = "test_each_model_of_a_stack_may_read_tokens_of_its_own"
 
 
@@ -118,6 +120,7 @@ DEFECTS = (
         ("form post ignored", 'if self.form == "post":', "if False:", "lemma1"),
         ("form post always", 'if self.form == "post":', "if True:", "lemma1"),
         ("f' dropped from a displacement", "incoming * f.derivative(h_bar, z_bar)", "incoming", "engine"),
+        ("two steps moved at once in the K loop", " - other.mine.start == shift", " > -9", "ties::" + TWO_STEPS),
         ("g dropped in the K loop", "(g.g(z_bar) if g else z_bar)", "z_bar", "engine"),
     ),
     *in_file(
@@ -138,6 +141,8 @@ DEFECTS = (
         ("time walked forwards", "range(tied.copies, 0, -at_once)", "range(1, tied.copies + 1, at_once)"),
         ("left-out rows forgotten", "index_copy_(-2, numbers, d)", "index_fill_(-2, numbers, 0)", "engine"),
         ("the wrong rows left out", "still if numbers is None else numbers[still]", "still", "engine"),
+        ("a copy without a target counts", "h.shape[-2] if kept is None else kept.sum(-1)", "h.shape[-2]", "engine"),
+        ("a copy without a target pulls", "None if all(reached) else reached", "None", "ties::" + NO_TARGET),
         ("only one reader heard", "error if total is None else total + error", "error"),
         ("errors of the wrong steps", "range(low + shift, high + shift)", "range(low, high)", "ties::" + BY_REFERENCE),
         ("targets of the wrong steps", "range(tied.first, tied.first + t", "range(0, t", "ties::" + BY_REFERENCE),
@@ -154,6 +159,7 @@ DEFECTS = (
         ("tokens never a mean", "index_add_(-2, source, d, alpha=scale)", "index_add_(-2, source, d)", "engine"),
         ("tokens of a stack never a mean", "expand_as(d), d * scale)", "expand_as(d), d)", "ties::" + OWN_TOKENS),
         ("a stack never a mean", "-1, -1), d, alpha=scale)", "-1, -1), d)", "engine"),
+        ("loss summed over predictions", "value.sum(-1) / (", "value.sum(-1) * ("),
         ("c1 never applied", "grad.copy_(finished)", "grad.copy_(grad)", "lra"),
     ),
     *in_file(

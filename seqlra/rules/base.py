@@ -197,7 +197,8 @@ class Walk:
         for stop in range(tied.copies, 0, -at_once):
             here = range(max(0, stop - at_once), stop)
             rows = Rows(self.activity.rows(here), here)
-            incoming = self.carried(here, self.overlap(i, here), errors)
+            no_target = reached is not None and not any(reached[copy] for copy in here)
+            incoming = None if no_target else self.carried(here, self.overlap(i, here), errors)
             found = None if incoming is None else self.rule.hidden_error(self, i, rows, incoming)
             if d is None:
                 d = found

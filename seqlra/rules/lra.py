@@ -158,13 +158,13 @@ class LRADiff(_LRA):
         f, (h_bar, z_bar) = walk.f(tie), walk.state(tie, rows)
         if self.form == "post":
             return self.displaced(z_bar, incoming, rows)
+        if walk.targets[tie].numel() == 0:
+            walk.targets[tie] = torch.zeros_like(walk.activity.z[tie])
         for step in range(self.steps):
             if step:
                 incoming = self._again(walk, tie, rows, z_bar)
             h_bar = self.displaced(h_bar, incoming * f.derivative(h_bar, z_bar), rows)
             z_bar = f.f(h_bar)
-        if walk.targets[tie].numel() == 0:
-            walk.targets[tie] = torch.empty_like(walk.activity.z[tie])
         walk.targets[tie][..., rows.index, :] = z_bar  # the subgraphs below may ask how far from it this one is
         return z_bar
 
