@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -23,6 +24,45 @@ def embedded(name: str) -> Path:
         if place.exists():
             return place
     raise SeqlraError(f"the embedded data {name!r} is missing, in {places[0]} and in {places[1]}; reinstall seqlra")
+
+
+def local_folder(dataset: str, data_dir: Path | None, is_embedded: bool, offline_ways: str) -> Path | None:
+    """The folder ``data_dir/<dataset>`` if the data is to come from there; None where it is embedded or on the Hub.
+
+    An embedded dataset goes without such a folder, but not without the ``data_dir`` that was given.
+
+    Raises:
+        SeqlraError: it should be there and is not; ``offline_ways`` ends the message.
+    """
+    if data_dir is None:
+        return None
+    folder = Path(data_dir) / dataset
+    if folder.is_dir():
+        return folder
+    if is_embedded and folder.parent.is_dir():
+        return None
+    nor = "" if folder.parent.is_dir() else f", nor {folder.parent}"
+    raise SeqlraError(f"there is no folder {folder}{nor}; {offline_ways}")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A passing folder to fill, which becomes ``folder`` when it is whole, or never.
+
+    Raises:
+        SeqlraError: ``folder`` is already there, or cannot be written.
+    """
+    if folder.exists():
+        raise SeqlraError(f"{folder} exists already; remove it, or give another --out")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as passing:
+            whole = Path(passing) / folder.name  # a folder of its own, with the permissions of any new folder
+            whole.mkdir()
+            yield whole
+            whole.rename(folder)
+    except OSError as error:
+        raise SeqlraError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def from_hub(hub_id: str, offline_ways: str, revision: str | None = None) -> Any:

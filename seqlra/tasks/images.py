@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqlra.errors import SeqlraError, unknown
-from seqlra.tasks import embedded, from_hub
+from seqlra.tasks import embedded, from_hub, local_folder, new_folder
 from seqlra.tasks.idx import read_idx, write_idx
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -136,19 +135,9 @@ def export_images(dataset: str, out: Path) -> Path:
             cannot be reached.
     """
     folder = Path(out) / dataset
-    if folder.exists():
-        raise SeqlraError(f"{folder} exists already; remove it, or give another --out")
-    arrays, _ = _read(dataset, None)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{dataset}-", dir=folder.parent) as passing:
-            whole = Path(passing) / dataset  # a folder of its own, with the permissions of any new folder
-            whole.mkdir()
-            for name, array in arrays.items():
-                write_idx(whole / f"{name}.gz", array.astype(np.uint8))
-            whole.rename(folder)
-    except OSError as error:
-        raise SeqlraError(f"{folder} cannot be written: {error.strerror or error}") from error
+    with new_folder(folder) as whole:
+        for name, array in _read(dataset, None)[0].items():
+            write_idx(whole / f"{name}.gz", array.astype(np.uint8))
     return folder
 
 
@@ -166,23 +155,14 @@ def _read(dataset: str, data_dir: Path | None) -> tuple[Arrays, str]:
     if dataset not in DATASETS:
         raise unknown("dataset", dataset, DATASETS)
     about = DATASETS[dataset]
-    if data_dir is not None:
-        folder = Path(data_dir) / dataset
-        if folder.is_dir() or not about.embedded or not folder.parent.is_dir():
-            arrays, source = _from_data_dir(folder, dataset), str(folder)
-            return _checked(arrays, source, about), source
+    folder = local_folder(dataset, data_dir, bool(about.embedded), _offline_ways(dataset))
+    if folder is not None:
+        return _checked(read_folder(folder), str(folder), about), str(folder)
     if about.embedded:
         arrays, source = read_folder(embedded(about.embedded)), "embedded"
     else:
         arrays, source = _from_hub(about.hub, dataset), f"Hub {about.hub}"
     return _checked(arrays, source, about), source
-
-
-def _from_data_dir(folder: Path, dataset: str) -> Arrays:
-    if not folder.is_dir():
-        nor = "" if folder.parent.is_dir() else f", nor {folder.parent}"
-        raise SeqlraError(f"there is no folder {folder}{nor}; {_offline_ways(dataset)}")
-    return read_folder(folder)
 
 
 def _plain_or_gz(plain: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError, unknown
-from seqlra.tasks import embedded, from_hub
+from seqlra.tasks import embedded, from_hub, local_folder, new_folder
 from seqlra.vocabulary import Tokens, Vocabulary, kind_of_tokens, token_starts
 
 FILE = "input.txt"
@@ -148,18 +147,8 @@ def export_text(dataset: str, out: Path) -> Path:
             cannot be reached.
     """
     folder = Path(out) / dataset
-    if folder.exists():
-        raise SeqlraError(f"{folder} exists already; remove it, or give another --out")
-    content, _ = _read(dataset, None)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{dataset}-", dir=folder.parent) as passing:
-            whole = Path(passing) / dataset  # a folder of its own, with the permissions of any new folder
-            whole.mkdir()
-            (whole / FILE).write_bytes(content.encode("utf-8"))
-            whole.rename(folder)
-    except OSError as error:
-        raise SeqlraError(f"{folder} cannot be written: {error.strerror or error}") from error
+    with new_folder(folder) as whole:
+        (whole / FILE).write_bytes(_read(dataset, None)[0].encode("utf-8"))
     return folder
 
 
@@ -168,20 +157,12 @@ def _read(dataset: str, data_dir: Path | None) -> tuple[str, str]:
     if dataset not in TEXTS:
         raise unknown("dataset", dataset, TEXTS)
     about = TEXTS[dataset]
-    if data_dir is not None:
-        folder = Path(data_dir) / dataset
-        if folder.is_dir() or not about.embedded or not folder.parent.is_dir():
-            return _from_data_dir(folder, dataset), str(folder / FILE)
+    folder = local_folder(dataset, data_dir, bool(about.embedded), _offline_ways(dataset))
+    if folder is not None:
+        return read_text(folder / FILE), str(folder / FILE)
     if about.embedded:
         return read_text(embedded(about.embedded) / FILE), "embedded"
     return _from_hub(about, _offline_ways(dataset)), f"Hub {about.hub}"
-
-
-def _from_data_dir(folder: Path, dataset: str) -> str:
-    if not folder.is_dir():
-        nor = "" if folder.parent.is_dir() else f", nor {folder.parent}"
-        raise SeqlraError(f"there is no folder {folder}{nor}; {_offline_ways(dataset)}")
-    return read_text(folder / FILE)
 
 
 def _from_hub(about: TextDataset, offline_ways: str) -> str:
