@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from seqlra.graph import Graph
 from seqlra.initialization import initialize
 from seqlra.networks import elman
 from seqlra.rules import LRAFeedback, Rule
+from seqlra.tasks.prediction import Prediction, as_streams
+from seqlra.tasks.text import load_text
 
 Update = Callable[[], object]
 
@@ -94,27 +96,53 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def rnn_cases(
-    hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int
-) -> Iterator[Case]:
+def rnn_case(hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int) -> Case:
     """One LRA-fdbk update of an Elman network against ``torch.nn.RNN`` + autograd BPTT, both with Adam, same sizes.
 
-    Both include the forward pass, the loss and its updates, and the optimiser's step.
+    Both include the forward pass, the loss, the updates and the optimiser's step. What the tokens are does not matter.
     """
-    tokens = torch.randint(symbols, (unroll, streams), device=device)
-    targets = torch.randint(symbols, (unroll, streams), device=device)
-    size = f"{hidden} units, {streams} streams, K = {unroll}, {symbols} symbols"
-    rival = _bptt(hidden, symbols, tokens, targets)
-    ours = _lra(LRAFeedback(c2=None), hidden, symbols, tokens, targets)
-    yield alternate(f"lra-fdbk, {size}", "nn.RNN, autograd BPTT, Adam", ours, rival, rounds)
-
-
-def _lra(rule: Rule, hidden: int, symbols: int, tokens: Tensor, targets: Tensor) -> Update:
-    unroll, streams = tokens.shape
+    tokens, targets = torch.randint(symbols, (2, unroll, streams), device=device)
     graph = Graph(elman(symbols, [hidden], symbols, unroll))
-    initialize(graph, 0, "reservoir").to(tokens.device)
+    initialize(graph, 0, "reservoir").to(device)
+    ours = _lra(graph, LRAFeedback(c2=None), tokens, targets)
+    name = f"lra-fdbk, {hidden} units, {streams} streams, K = {unroll}, {symbols} symbols"
+    return alternate(name, BPTT, ours, _bptt(hidden, symbols, tokens, targets), rounds)
+
+
+def rnn_skip_case(
+    hidden: int, streams: int, unroll: int, device: torch.device, rounds: int, epsilon: float, updates: int = 300
+) -> Case:
+    """The same where samples whose loss is under ``epsilon`` leave the computation.
+
+    How many they are depends on what the network knows: it is first trained by this rule on the embedded text, for so
+    many updates, and timed on the chunk that comes next.
+    """
+    text = load_text("text-sample", device=device)
+    symbols = len(text.vocabulary)
+    task = Prediction(
+        as_streams(text.train, streams), {}, lambda steps: elman(symbols, [hidden], symbols, steps), unroll
+    )
+    graph = Graph(task.unroll(unroll))
+    initialize(graph, 0, "reservoir").to(device)
+    task.start(graph)
+    rule, optimizer = LRAFeedback(c2=None, epsilon=epsilon, skip=True), torch.optim.Adam(graph.parameters(), lr=0.01)
+    for number in range(updates):
+        step = update(graph, rule, *task.batch(number))
+        optimizer.step()
+        task.after(step)
+    inputs, targets = task.batch(updates)
+    tokens = inputs["x"].view(unroll, streams), targets.view(unroll, streams)
+    depth = float(update(graph, rule, inputs, targets).depth)
+    name = f"lra-fdbk, skipping under epsilon {epsilon:g} on text: mean depth {depth:.2f} of 2, {symbols} symbols"
+    return alternate(name, BPTT, _lra(graph, rule, *tokens), _bptt(hidden, symbols, *tokens), rounds)
+
+
+BPTT = "nn.RNN, autograd BPTT, Adam"
+
+
+def _lra(graph: Graph, rule: Rule, tokens: Tensor, targets: Tensor) -> Update:
     optimizer = torch.optim.Adam(graph.parameters(), lr=1e-6)
-    inputs = {"x": tokens.flatten(), **null_state(graph, streams)}
+    inputs = {"x": tokens.flatten(), **null_state(graph, tokens.shape[1])}
     t = targets.flatten()
 
     def one() -> None:

@@ -271,7 +271,7 @@ def test_words_have_perplexity(seqlra: Run, texts: Path) -> None:
 
 
 def test_bench_gives_cases_with_ratios(seqlra: Run) -> None:
-    done = seqlra("bench rnn --hidden 8 --streams 2 --unroll 3 --symbols 5 --rounds 3 --json")
+    done = seqlra("bench rnn --hidden 8 --streams 20 --unroll 3 --symbols 5 --rounds 3 --json")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed.keys() >= {"device", "threads", "versions"}

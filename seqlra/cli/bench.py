@@ -23,6 +23,9 @@ def rnn(
     unroll: Annotated[int, typer.Option(help="K, steps of an update.", min=1)] = 50,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.", min=2)] = 65,
     rounds: Annotated[int, typer.Option(help="Alternations.", min=1)] = 9,
+    epsilon: Annotated[
+        float, typer.Option(help="For a second case, on text: skip samples whose loss is under this; 0: no such case.")
+    ] = 0.1,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -30,13 +33,15 @@ def rnn(
     """LRA-fdbk on an Elman network against torch.nn.RNN with autograd BPTT, with the same optimiser."""
     import torch
 
-    from seqlra.bench import rnn_cases
+    from seqlra.bench import rnn_case, rnn_skip_case
     from seqlra.cli.show import json_line, table
     from seqlra.experiments import pick_device, set_threads, versions
 
     where = pick_device(device)
     count = set_threads(threads)
-    cases = list(rnn_cases(hidden, streams, unroll, symbols, where, rounds))
+    cases = [rnn_case(hidden, streams, unroll, symbols, where, rounds)]
+    if epsilon:
+        cases.append(rnn_skip_case(hidden, streams, unroll, where, rounds, epsilon))
     rows = []
     for c in cases:
         ratio = f"{c.ratio:.2f} ({c.ratio_low:.2f} .. {c.ratio_high:.2f})"

@@ -41,6 +41,9 @@ C2Per = Annotated[str | None, option(RULE, "c2 for each sample, or batch.", "sam
 InnerSteps = Annotated[int | None, option(RULE, "K of lra-diff: steps for each target.", "1")]
 Epsilon = Annotated[float | None, option(RULE, "Leave subgraphs whose loss is under this as they are.", "0: never")]
 EpsilonPer = Annotated[str | None, option(RULE, "epsilon for each sample, or batch.", "sample")]
+Skip = Annotated[
+    bool, option(RULE, "Leave such samples out of the computation: same updates, less time.", name="--skip")
+]
 Reduction = Annotated[
     str | None, option(RULE, "Updates are the sum or the mean over a mini-batch.", "sum: LRA with sgd; else mean")
 ]

@@ -30,6 +30,7 @@ OF_THE_RULE = {
     "inner_steps": "steps",
     "epsilon": "epsilon",
     "epsilon_per": "epsilon_per",
+    "skip": "skip",
     "reduction": "reduction",
 }
 """Options that are settings of a rule, with their names there."""
@@ -68,6 +69,7 @@ def mlp(
     inner_steps: o.InnerSteps = None,
     epsilon: o.Epsilon = None,
     epsilon_per: o.EpsilonPer = None,
+    skip: o.Skip = False,
     reduction: o.Reduction = None,
     optimizer: o.Optimizer = "adam",
     lr: o.Lr = None,
@@ -123,6 +125,7 @@ def rnn(
     inner_steps: o.InnerSteps = None,
     epsilon: o.Epsilon = None,
     epsilon_per: o.EpsilonPer = None,
+    skip: o.Skip = False,
     reduction: o.Reduction = None,
     optimizer: o.Optimizer = "adam",
     lr: o.Lr = None,
@@ -160,7 +163,7 @@ def _train_or_resume(context: typer.Context, configure: Any) -> None:
         _resume(task, resume, device, threads, json)
         return
     rule_given = {there: options.pop(name) for name, there in OF_THE_RULE.items()}
-    rule_given = {name: value for name, value in rule_given.items() if value is not None}
+    rule_given = {name: value for name, value in rule_given.items() if value not in (None, False)}
     rule_given |= {name: o.bound(name, rule_given[name]) for name in ("c1", "c2") if name in rule_given}
     options["hidden"] = o.hidden_sizes(options["hidden"])
     for name in ("data_dir", "text"):

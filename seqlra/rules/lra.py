@@ -51,6 +51,7 @@ class _LRA(Rule):
         require(self.epsilon >= 0, f"epsilon must not be negative: {self.epsilon}")
         for name, per in (("c2_per", self.c2_per), ("epsilon_per", self.epsilon_per)):
             require(per in ("sample", "batch"), f"{name} must be sample or batch, not {per!r}")
+        require(not self.skip or self.epsilon > 0, "skip leaves out what is under epsilon; give an epsilon above 0")
 
     @property
     def skips(self) -> bool:
