@@ -1,0 +1,218 @@
+"""Run every measurement that the README states, and write what came out into it and into results/measured.json.
+
+    python scripts/measure.py --data-dir DATA --out runs/measured             # run what is missing, then write
+    python scripts/measure.py --data-dir DATA --out runs/measured --only text # one group: null, table2, fashion, diff, text
+    python scripts/measure.py --out runs/measured --render                    # only write, from what is there
+
+DATA holds mnist/, fashion_mnist/ (IDX files) and tiny_shakespeare/input.txt. A run that is finished is not run again, one
+that was stopped goes on. ``--threads`` are the threads of each run, ``--jobs`` how many run at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKS = ("<!-- measured: scripts/measure.py writes what follows -->\n", "<!-- end of measured -->\n")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command, and the row that it fills in.
+
+    Attributes:
+        group: the table.
+        name: of its run directory.
+        label: first cell of the row; runs of one label are seeds, told as mean and spread.
+        command: after ``seqlra train``.
+        paper: the paper's figure, as text.
+    """
+
+    group: str
+    name: str
+    label: str
+    command: str
+    paper: str = ""
+
+
+NULL = "mlp --dataset mnist --hidden 128x8 --weight-init zeros --epochs 10 --optimizer sgd --batch-size 50"
+TABLE2 = "mlp --hidden 800x3 --weight-init zeros --batch-size 20 --optimizer adam --lr 0.0002 --epochs 1"
+DIFF = "mlp --dataset mnist --hidden 64x3 --optimizer sgd --lr 0.01 --batch-size 50 --epochs 1"
+TEXT = "rnn --dataset tiny_shakespeare --hidden 256 --streams 64 --unroll 50 --steps 2500"
+UNITS = {
+    "softsign": ("--activation softsign", "5.94"),
+    "relu6": ("--activation relu6", "8.6"),
+    "softplus": ("--activation softplus", "14.94"),
+    "LWTA-1": ("--discretizer lwta", "7.02"),
+    "SLWTA-1": ("--discretizer slwta", "9.15"),
+    "signum": ("--discretizer sign", "6.88"),
+}
+RUNS = (
+    *(
+        Run(
+            "null",
+            f"null-{rule}-{unit}",
+            f"{rule}, {unit}",
+            f"{NULL} --lr 0.01 --activation {unit} --rule {rule}",
+            paper,
+        )
+        for unit, sigmoid in (("sigmoid", True), ("tanh", False))
+        for rule, paper in (
+            ("lra-fdbk", "2.75 (100 epochs)" if sigmoid else "2.69 (100 epochs)"),
+            ("backprop", "fails"),
+        )
+    ),
+    *(
+        Run("table2", f"table2-{unit}", unit, f"{TABLE2} --dataset mnist {options}", paper)
+        for unit, (options, paper) in UNITS.items()
+    ),
+    Run(
+        "fashion",
+        "fashion-signum",
+        "signum, 3x800, 1 epoch",
+        f"{TABLE2} --dataset fashion_mnist --discretizer sign",
+        "19.23",
+    ),
+    Run(
+        "fashion",
+        "fashion-null-tanh",
+        "tanh, 8x128, 10 epochs",
+        f"{NULL} --lr 0.01 --activation tanh".replace("mnist", "fashion_mnist"),
+        "11.85 (100 epochs)",
+    ),
+    Run("diff", "diff-fdbk", "lra-fdbk", DIFF),
+    *(Run("diff", f"diff-{k}", f"lra-diff, K = {k}", f"{DIFF} --rule lra-diff --inner-steps {k}") for k in (1, 5, 30)),
+    *(
+        Run("text", f"text-{rule}-{seed}", rule, f"{TEXT} --rule {rule} --seed {seed}")
+        for rule in ("lra-fdbk", "lra-diff", "backprop")
+        for seed in (0, 1, 2)
+    ),
+    *(
+        Run(
+            "text",
+            f"text-skip-{eps}-{seed}",
+            f"lra-fdbk, epsilon {eps}, skip",
+            f"{TEXT} --epsilon {eps} --skip --seed {seed}",
+        )
+        for eps in (0.003, 0.01)
+        for seed in (0, 1, 2)
+    ),
+)
+TITLES = {
+    "null": "Null initialisation (Section 3.2): MNIST, 8x128, SGD, 10 epochs; test error in percent",
+    "table2": "Table 2: MNIST, null initialisation, 3x800, Adam, after 1 epoch; test error in percent",
+    "fashion": "Fashion-MNIST, null initialisation; test error in percent",
+    "diff": "K of LRA-diff (Section 3.1): MNIST, 3x64 tanh, fan-in, SGD, after 1 epoch; test error in percent",
+    "text": "Tiny Shakespeare: Elman RNN, 256 tanh units, 64 streams, K = 50, 2,500 updates; test bits per character",
+}
+
+
+def train(run: Run, out: Path, data_dir: Path, threads: int) -> None:
+    """Run or resume one measurement."""
+    folder = out / run.name
+    if (folder / "result.json").exists():
+        return
+    if (folder / "config.json").exists():
+        arguments = [run.command.split()[0], "--resume", str(folder)]
+    else:
+        arguments = [*run.command.split(), "--data-dir", str(data_dir), "--out", str(folder)]
+    print("seqlra train", shlex.join(arguments), flush=True)
+    command = [
+        sys.executable,
+        "-c",
+        "from seqlra.cli import main; main()",
+        "train",
+        *arguments,
+        "--threads",
+        str(threads),
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def rows(group: str, results: dict[str, dict[str, object]]) -> list[dict[str, object]]:
+    """The rows of one table: for each label, the figure over its seeds, the paper's, and how to get it again."""
+    made: dict[str, dict[str, object]] = {}
+    for run in RUNS:
+        if run.group == group and run.name in results:
+            row = made.setdefault(
+                run.label, {"label": run.label, "paper": run.paper, "command": run.command, "seeds": []}
+            )
+            row["seeds"].append(results[run.name])  # type: ignore[attr-defined]
+    metric = "test_bpc" if group == "text" else "test_error"
+    for row in made.values():
+        seeds = row.pop("seeds")
+        figures = [seed[metric] for seed in seeds]  # type: ignore[union-attr, attr-defined]
+        row["figures"], row["figure"] = figures, statistics.mean(figures)
+        row["spread"] = max(figures) - min(figures) if len(figures) > 1 else None
+        row["valid"] = statistics.mean(seed[metric.replace("test", "valid")] for seed in seeds)  # type: ignore[attr-defined]
+        row["ms"] = statistics.mean(1e3 * seed["train_seconds"] / seed["steps"] for seed in seeds)  # type: ignore[attr-defined]
+        row["depth"] = statistics.mean(seed["mean_depth"] for seed in seeds)  # type: ignore[attr-defined]
+        row["metric"], row["n"] = metric, len(figures)
+    return list(made.values())
+
+
+def table(group: str, results: dict[str, dict[str, object]]) -> str:
+    """One table in Markdown."""
+    lines = [
+        f"**{TITLES[group]}**\n",
+        "| | here | on validation | paper | mean depth | ms an update | command |",
+        "|" + "---|" * 7,
+    ]
+    for row in rows(group, results):
+        figure = f"{row['figure']:.3f}" if group == "text" else f"{row['figure']:.2f}"
+        if row["n"] > 1:  # type: ignore[operator]
+            figure += f" ({row['n']} seeds, {min(row['figures']):.3f} to {max(row['figures']):.3f})"  # type: ignore[call-overload]
+        valid = f"{row['valid']:.3f}" if group == "text" else f"{row['valid']:.2f}"
+        cells = (row["label"], figure, valid, row["paper"] or "-", f"{row['depth']:.2f}", f"{row['ms']:.1f}")
+        lines.append("| " + " | ".join(map(str, cells)) + f" | `train {str(row['command']).split(' --seed')[0]}` |")
+    return "\n".join(lines) + "\n"
+
+
+def render(out: Path) -> None:
+    """Write results/measured.json and the part of the README between the marks."""
+    results = {
+        run.name: json.loads((out / run.name / "result.json").read_text())
+        for run in RUNS
+        if (out / run.name / "result.json").exists()
+    }
+    first = next(iter(results.values()))
+    where = f"One {first['device']} device, {first['threads']} thread(s) a run, versions {first['versions']}.\n"
+    text = "\n".join([where, *(table(group, results) for group in TITLES if rows(group, results))])
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(MARKS[0])
+    readme.write_text(before + MARKS[0] + text + MARKS[1] + rest.split(MARKS[1])[1])
+    target = ROOT / "results" / "measured.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps({group: rows(group, results) for group in TITLES}, indent=1) + "\n")
+    print(f"{len(results)} of {len(RUNS)} runs written to {readme} and {target}")
+
+
+def main() -> None:
+    """Run what is missing and write what is there."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", choices=TITLES)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--render", action="store_true")
+    options = parser.parse_args()
+    if not options.render:
+        if options.data_dir is None:
+            parser.error("--data-dir is needed to run")
+        chosen = [run for run in RUNS if options.only in (None, run.group)]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(lambda run: train(run, options.out, options.data_dir, options.threads), chosen))
+    render(options.out)
+
+
+if __name__ == "__main__":
+    main()
