@@ -1,11 +1,11 @@
 """Run every measurement that the README states, and write what came out into it and into results/measured.json.
 
-    python scripts/measure.py --data-dir DATA --out runs/measured             # run what is missing, then write
-    python scripts/measure.py --data-dir DATA --out runs/measured --only text # one group: null, table2, fashion, diff, text
-    python scripts/measure.py --out runs/measured --render                    # only write, from what is there
+    python scripts/measure.py --data-dir DATA --out runs/measured               # run what is missing, then write
+    python scripts/measure.py --data-dir DATA --out runs/measured --only text   # one table of them
+    python scripts/measure.py --out runs/measured --render                      # only write, from what is there
 
-DATA holds mnist/, fashion_mnist/ (IDX files) and tiny_shakespeare/input.txt. A run that is finished is not run again, one
-that was stopped goes on. ``--threads`` are the threads of each run, ``--jobs`` how many run at a time.
+DATA holds mnist/, fashion_mnist/ (IDX files) and tiny_shakespeare/input.txt. A run that is finished is not run again,
+one that was stopped goes on. ``--threads`` are those of each run, ``--jobs`` how many run at a time.
 """
 
 from __future__ import annotations

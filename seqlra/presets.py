@@ -67,8 +67,8 @@ def rule_settings(rule: str, optimizer: str, activation: str) -> dict[str, Any]:
         settings.update(beta=1.0, c2=3.0)
     elif optimizer == "sgd":  # nothing else bounds the steps of a deep net
         settings.update(c1=10.0, c2=3.0)
-    elif activation == "softplus":  # no upper bound, and a derivative of 1/2 at 0
-        settings.update(c2=3.0)
+    elif activation == "softplus":  # no upper bound: larger or normalised displacements drive it off from zero weights
+        settings.update(beta=0.02, c2=None)
     return settings
 
 
