@@ -79,6 +79,8 @@ BAD = {
     "--lr 0": "lr must be above 0",
     "--lr nan": "lr must be above 0",
     "--beta -1": "beta must be above 0",
+    "--beta 0": "beta must be above 0",
+    "--skip": "give an epsilon above 0",
     "--c1 big": "c1 must be a number above 0, or off",
     "--c2-per year": "c2_per must be sample or batch",
     "--epsilon -1": "epsilon must not be negative",

@@ -163,7 +163,7 @@ def _train_or_resume(context: typer.Context, configure: Any) -> None:
         _resume(task, resume, device, threads, json)
         return
     rule_given = {there: options.pop(name) for name, there in OF_THE_RULE.items()}
-    rule_given = {name: value for name, value in rule_given.items() if value not in (None, False)}
+    rule_given = {name: value for name, value in rule_given.items() if value is not None and value is not False}
     rule_given |= {name: o.bound(name, rule_given[name]) for name in ("c1", "c2") if name in rule_given}
     options["hidden"] = o.hidden_sizes(options["hidden"])
     for name in ("data_dir", "text"):
