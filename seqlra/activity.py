@@ -57,7 +57,7 @@ class Activity:
         """The rows that these copies of a tie read over one of their connections (tokens: integers)."""
         store = self._store[read.base]
         rows = self.rows(range(read.first + copies.start, read.first + copies.stop))
-        return store[..., rows, :] if store.dtype.is_floating_point else store[..., rows]
+        return rows_of(store, rows) if store.dtype.is_floating_point else store[..., rows]
 
     def rows(self, copies: range) -> slice:
         """Where the rows of these copies (or blocks) lie."""
@@ -171,6 +171,11 @@ def _add_product(h: Tensor, source: Tensor, weight: Tensor) -> None:
         h.addmm_(source, weight)
     else:
         h.baddbmm_(source.expand(*weight.shape[:-2], -1, -1), weight)
+
+
+def rows_of(tensor: Tensor, rows: slice) -> Tensor:
+    """``tensor[..., rows, :]``, without the cost of a view where these are all its rows."""
+    return tensor if rows.start == 0 and rows.stop == tensor.shape[-2] else tensor[..., rows, :]
 
 
 def _named(inputs: Tensor | Mapping[str, Tensor], fed: Mapping[str, Base]) -> dict[str, Tensor]:

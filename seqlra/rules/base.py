@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from seqlra.activity import Activity
+from seqlra.activity import Activity, rows_of
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.losses import LocalLoss, OutputLoss
@@ -31,7 +31,7 @@ class Rows:
 
     def of(self, tensor: Tensor) -> Tensor:
         """These rows of ``(*stack, rows, units)``."""
-        return tensor[..., self.index, :] if isinstance(self.index, slice) else tensor.index_select(-2, self.index)
+        return rows_of(tensor, self.index) if isinstance(self.index, slice) else tensor.index_select(-2, self.index)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Walk:
             matrix = self.carrier(reader)
             if theirs is None or matrix is None:
                 continue
-            error = theirs[..., self.activity.rows(reader.theirs), :] @ matrix
+            error = rows_of(theirs, self.activity.rows(reader.theirs)) @ matrix
             if reader.mine != copies:
                 here = range(reader.mine.start - copies.start, reader.mine.stop - copies.start)
                 whole = error.new_zeros(*error.shape[:-2], len(copies) * self.activity.batch, error.shape[-1])
@@ -192,13 +192,16 @@ class Walk:
             self.kept[i] = mask.expand(self.activity.h[i].shape[:-1]).clone()
         through_time = any(reader.tie == i for reader in readers)
         at_once = 1 if through_time else self._copies_at_once(tied)
-        errors = [self._all_rows(k) if any(r.tie == k for r in readers) else None for k in range(len(self.errors))]
+        errors = list(self.errors)
+        for reader in readers:
+            errors[reader.tie] = self._all_rows(reader.tie)
         d = errors[i] = torch.empty_like(self.activity.h[i]) if at_once < tied.copies else None
         for stop in range(tied.copies, 0, -at_once):
             here = range(max(0, stop - at_once), stop)
             rows = Rows(self.activity.rows(here), here)
             no_target = reached is not None and not any(reached[copy] for copy in here)
-            incoming = None if no_target else self.carried(here, self.overlap(i, here), errors)
+            to_these = readers if here == everyone else self.overlap(i, here)
+            incoming = None if no_target else self.carried(here, to_these, errors)
             found = None if incoming is None else self.rule.hidden_error(self, i, rows, incoming)
             if d is None:
                 d = found
