@@ -55,6 +55,26 @@ UNITS = {
     "SLWTA-1": ("--discretizer slwta", "9.15"),
     "signum": ("--discretizer sign", "6.88"),
 }
+TUNING = {
+    "lra-fdbk as it is": "",
+    "null initialisation": "--weight-init zeros",
+    "uniform fan-in (eq. 5)": "--weight-init fan-in",
+    "Gaussian 0.05": "--weight-init gaussian",
+    "lr 0.005": "--lr 0.005",
+    "lr 0.02": "--lr 0.02",
+    "beta 1": "--beta 1",
+    "beta 0.01": "--beta 0.01",
+    "c2 10": "--c2 10",
+    "log-penalty": "--loss log-penalty",
+    "E of std 0.1": "--feedback-std 0.1",
+    "RMSprop, lr 0.003": "--optimizer rmsprop --lr 0.003",
+    "constant lr": "--schedule constant --lr 0.003",
+    "backprop, lr 0.005": "--rule backprop --lr 0.005",
+    "backprop, lr 0.02": "--rule backprop --lr 0.02",
+    "backprop, uniform fan-in": "--rule backprop --weight-init fan-in",
+    "lra-diff, lr 0.005": "--rule lra-diff --lr 0.005",
+    "lra-diff, lr 0.02": "--rule lra-diff --lr 0.02",
+}
 RUNS = (
     *(
         Run(
@@ -105,13 +125,16 @@ RUNS = (
         for eps in (0.003, 0.01)
         for seed in (0, 1, 2)
     ),
+    *(Run("tuning", f"tuning-{label}", label, f"{TEXT} {options}") for label, options in TUNING.items()),
 )
+BITS = ("text", "tuning")
 TITLES = {
     "null": "Null initialisation (Section 3.2): MNIST, 8x128, SGD, 10 epochs; test error in percent",
     "table2": "Table 2: MNIST, null initialisation, 3x800, Adam, after 1 epoch; test error in percent",
     "fashion": "Fashion-MNIST, null initialisation; test error in percent",
     "diff": "K of LRA-diff (Section 3.1): MNIST, 3x64 tanh, fan-in, SGD, after 1 epoch; test error in percent",
     "text": "Tiny Shakespeare: Elman RNN, 256 tanh units, 64 streams, K = 50, 2,500 updates; test bits per character",
+    "tuning": "What helps on tiny Shakespeare and what does not: the same, one thing changed, one seed",
 }
 
 
@@ -146,7 +169,7 @@ def rows(group: str, results: dict[str, dict[str, object]]) -> list[dict[str, ob
                 run.label, {"label": run.label, "paper": run.paper, "command": run.command, "seeds": []}
             )
             row["seeds"].append(results[run.name])  # type: ignore[attr-defined]
-    metric = "test_bpc" if group == "text" else "test_error"
+    metric = "test_bpc" if group in BITS else "test_error"
     for row in made.values():
         seeds = row.pop("seeds")
         figures = [seed[metric] for seed in seeds]  # type: ignore[union-attr, attr-defined]
@@ -167,10 +190,10 @@ def table(group: str, results: dict[str, dict[str, object]]) -> str:
         "|" + "---|" * 7,
     ]
     for row in rows(group, results):
-        figure = f"{row['figure']:.3f}" if group == "text" else f"{row['figure']:.2f}"
+        figure = f"{row['figure']:.3f}" if group in BITS else f"{row['figure']:.2f}"
         if row["n"] > 1:  # type: ignore[operator]
             figure += f" ({row['n']} seeds, {min(row['figures']):.3f} to {max(row['figures']):.3f})"  # type: ignore[call-overload]
-        valid = f"{row['valid']:.3f}" if group == "text" else f"{row['valid']:.2f}"
+        valid = f"{row['valid']:.3f}" if group in BITS else f"{row['valid']:.2f}"
         cells = (row["label"], figure, valid, row["paper"] or "-", f"{row['depth']:.2f}", f"{row['ms']:.1f}")
         lines.append("| " + " | ".join(map(str, cells)) + f" | `train {str(row['command']).split(' --seed')[0]}` |")
     return "\n".join(lines) + "\n"
