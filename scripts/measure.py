@@ -119,8 +119,8 @@ RUNS = (
             f"lra-fdbk, epsilon {eps}, skip",
             f"{TEXT} --epsilon {eps} --skip --seed {seed}",
         )
-        for eps in (0.003, 0.01)
-        for seed in (0, 1, 2)
+        for eps, seeds in ((0.003, (0, 1, 2)), (0.01, (0, 1, 2)), (0.03, (0,)), (0.1, (0,)))
+        for seed in seeds
     ),
     *(Run("tuning", f"tuning-{label}", label, f"{TEXT} {options}") for label, options in TUNING.items()),
 )
