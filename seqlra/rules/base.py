@@ -94,6 +94,9 @@ class Walk:
     """On the CPU a long chain of elementwise operations goes over blocks of rows that stay in its cache, rather than
     through main memory at every link."""
 
+    WORTH_IT = 0.7
+    """Rows leave the computation once no more than this share of them is left: picking rows out costs time, too."""
+
     def __init__(self, rule: Rule, activity: Activity, targets: Tensor | Mapping[str, Tensor]) -> None:
         self.rule, self.activity, self.graph = rule, activity, activity.graph
         ties = self.graph.ties
@@ -250,7 +253,7 @@ class Walk:
         if d is None or kept is None or kept.dim() > 1:  # the models of a stack halt at different rows
             return
         still = (kept if numbers is None else kept[numbers]).nonzero().squeeze(-1)
-        if len(still) < d.shape[-2]:
+        if len(still) <= self.WORTH_IT * d.shape[-2]:
             self.errors[i] = d.index_select(-2, still)
             self.rows[i] = still if numbers is None else numbers[still]
 
