@@ -236,7 +236,7 @@ def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) 
             result = train(experiment, run, resume, watch)
     except Stopped:
         raise Interrupted(f"stopped; go on with: seqlra train {experiment.config.task} --resume {run.path}") from None
-    save_curve(run.curve, run.read_metrics(), experiment.title)
+    save_curve(run.curve, run.read_metrics(), experiment.title, experiment.task.selects)
     table(f"{experiment.title}: {run.path}", result_rows(result), to_stderr=json)
     if json:
         json_line({**result, "out": str(run.path)})
