@@ -27,6 +27,7 @@ from seqlra import (
     update,
 )
 from seqlra.losses import LOCAL_LOSSES
+from seqlra.rules import Walk
 
 Array = NDArray[np.float64]
 
@@ -280,7 +281,8 @@ def test_a_hidden_layer_that_met_its_target_stops_the_walk(rule: Any) -> None:
 
 
 @pytest.mark.parametrize("rule", [LRAFeedback, LRADiff])
-def test_a_sample_that_is_skipped_contributes_nothing(rule: Any) -> None:
+def test_a_sample_that_is_skipped_contributes_nothing(rule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Walk, "WORTH_IT", 1.0)
     graph, x, t, epsilon = one_sample_nearly_right()
     settings: dict[str, Any] = {"beta": 1.0, "c2": None, "reduction": "sum"}
     step = update(graph, rule(epsilon=epsilon, skip=True, **settings), x, t)
