@@ -63,8 +63,10 @@ def _tanh(h: Tensor) -> Tensor:
     the time of its tanh and to 2e-7 of it (`tests/test_units.py`)."""
     if h.is_cuda or h.dtype != torch.float32:
         return torch.tanh(h)
-    s = (h + h).sigmoid_()
-    return s.add_(s).sub_(1.0)
+    return torch.add(_MINUS_ONE, (h + h).sigmoid_(), alpha=2)
+
+
+_MINUS_ONE = torch.tensor(-1.0, dtype=torch.float32, device="cpu")
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -90,7 +90,7 @@ class Walk:
         predictions: rows of the outputs, over which a mean update is the mean.
     """
 
-    ROWS_AT_ONCE = 512
+    ROWS_AT_ONCE = 256
     """On the CPU a long chain of elementwise operations goes over blocks of rows that stay in its cache, rather than
     through main memory at every link."""
 
