@@ -25,7 +25,7 @@ def rnn(
     rounds: Annotated[int, typer.Option(help="Alternations.", min=1)] = 9,
     epsilon: Annotated[
         float, typer.Option(help="For a second case, on text: skip samples whose loss is under this; 0: no such case.")
-    ] = 0.1,
+    ] = 0.01,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
