@@ -1,0 +1,47 @@
+"""Oracle: the CPU. The same code gives the same updates on CUDA, up to the order of sums; skipped without a device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
+
+from seqlra import LRAFeedback, update
+from seqlra.experiments import prepare, train
+from seqlra.presets import mlp_config, rnn_config
+from seqlra.rules import Backprop, LRADiff
+from seqlra.rundir import RunDirectory
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+
+RULES = [LRAFeedback(c1=0.2, c2=0.3), LRAFeedback(epsilon=0.01, skip=True), LRADiff(steps=3), Backprop()]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["fdbk", "fdbk, skipping", "diff", "backprop"])
+@pytest.mark.parametrize("nodes", [small_mlp, skip_net, chain_over_time], ids=["mlp", "skips", "over time"])
+def test_updates_on_cuda_are_those_of_the_cpu(nodes: Any, rule: Any) -> None:
+    graph = filled(nodes())
+    inputs, targets = (as_rows(named) for named in batch_for(graph))
+    update(graph, rule, inputs, targets)
+    expected = {name: grad.clone() for name, grad in updates(graph).items()}
+    graph.cuda()
+    on_cuda = ({name: tensor.cuda() for name, tensor in named.items()} for named in (inputs, targets))
+    update(graph, rule, *on_cuda)
+    assert_same({name: grad.cpu() for name, grad in updates(graph).items()}, expected)
+
+
+@pytest.mark.parametrize("task", ["mlp", "rnn"])
+def test_a_run_on_cuda_ends_where_the_run_on_the_cpu_does(task: str, tmp_path: Any) -> None:
+    torch.set_default_dtype(torch.float32)
+    losses = []
+    for device in ("cpu", "cuda"):
+        if task == "mlp":
+            config = mlp_config({"hidden": (20, 12), "valid": 13_000, "epochs": 1}, {}, device, 1)
+        else:
+            config = rnn_config({"hidden": (12,), "streams": 2000, "unroll": 11, "epochs": 1}, {}, device, 1)
+        run = RunDirectory.create(tmp_path / device)
+        result = train(prepare(config), run)
+        losses.append(result["test_loss" if task == "mlp" else "test_bpc"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
