@@ -128,9 +128,16 @@ class Graph(nn.Module):
             raise SeqlraError(f"the name of a parameter cannot hold a dot: {name!r}")
         shape = (*self.stack, *shape)
         if name not in held:
-            held[name] = torch.zeros(shape)
+            held[name] = _zeros(name, shape)
         elif tuple(held[name].shape) != shape:
             raise SeqlraError(f"{name!r} is shared by connections of sizes {tuple(held[name].shape)} and {shape}")
+
+
+def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:
+    try:
+        return torch.zeros(shape)
+    except (RuntimeError, TypeError) as error:  # more than the memory, or than 64 bits can count
+        raise SeqlraError(f"{name!r} of shape {shape} does not fit into memory; give fewer units") from error
 
 
 class Tensors(nn.Module, Mapping[str, Tensor]):

@@ -75,12 +75,6 @@ class RunDirectory:
         """The rows of ``metrics.jsonl``."""
         return [json.loads(line) for line in self.metrics.read_text().splitlines()]
 
-    def read_result(self) -> dict[str, Any]:
-        """``result.json`` of a finished run; raises `SeqlraError` where it is not finished."""
-        if not self.result.exists():
-            raise SeqlraError(f"the run {self.path} is not finished: it has no result.json")
-        return self.read_json(self.result)
-
     def read_json(self, path: Path) -> dict[str, Any]:
         """One JSON file of the run.
 

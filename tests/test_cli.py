@@ -75,6 +75,8 @@ BAD = {
     "--weight-init ones": "unknown weight initialisation 'ones'; known: zeros",
     "--hidden 12,x": "cannot read the hidden sizes '12,x'",
     "--hidden 0": "cannot read the hidden sizes '0'",
+    "--hidden 9000000000": "does not fit into memory",
+    "--hidden 99999999999999999999": "does not fit into memory",
     "--hidden 128x0": "cannot read the hidden sizes '128x0'",
     "--lr 0": "lr must be above 0",
     "--lr nan": "lr must be above 0",
@@ -280,3 +282,23 @@ def test_bench_gives_cases_with_ratios(seqlra: Run) -> None:
     for case in printed["cases"]:
         assert case.keys() >= {"case", "rival", "ratio", "ours_ms", "rival_ms", "ours_spread_ms", "rival_spread_ms"}
         assert case["ratio"] > 0
+
+
+@pytest.mark.parametrize("task", ["mlp", "rnn"])
+def test_the_defaults_in_the_help_are_those_of_the_presets(task: str) -> None:
+    """The help may not load torch, and the presets do, so the two are written apart and held together here."""
+    import inspect
+
+    from seqlra import presets
+    from seqlra.cli import train
+
+    told = {name: p.default for name, p in inspect.signature(getattr(train, task)).parameters.items()}
+    for name, value in {"mlp": presets.MLP, "rnn": presets.RNN}[task].items():
+        if name == "hidden":
+            assert hidden_sizes(told[name]) == value
+        elif name == "discretizer":
+            assert told[name] == (value or "none")
+        elif name == "activation":
+            assert told[name] is None  # which leaves it to the preset, and that to the discretizer
+        else:
+            assert told[name] == value, name

@@ -49,7 +49,7 @@ def without_times(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def same_outcome(one: RunDirectory, other: RunDirectory) -> None:
-    assert without_times(one.read_result()) == without_times(other.read_result())
+    assert without_times(one.read_json(one.result)) == without_times(other.read_json(other.result))
     rows = [[without_times(row) for row in run.read_metrics()] for run in (one, other)]
     assert rows[0] == rows[1]
     states = [checkpoint.load(run.checkpoint) for run in (one, other)]
