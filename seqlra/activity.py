@@ -48,6 +48,7 @@ class Activity:
             whole = name in self._store or (not base.inputs and base.blocks == 1)
             if not whole:
                 self._allocate(name, base, given.get(name))
+        self._slope = graph.memory["slope"] if "slope" in graph.memory else None
         self.h: list[Tensor] = []
         self.z: list[Tensor] = []
         for tied in graph.ties:
@@ -89,7 +90,7 @@ class Activity:
         if within:
             self._walk(tied, drive, within)
             return
-        z = _f(tied, drive)
+        z = self._f(tied, drive)
         z_star = z if tied.subgraph.g is None else tied.subgraph.g.g(z)
         if tied.base in self._store:
             self._store[tied.base][..., self.rows(range(tied.first, tied.first + tied.copies)), :] = z_star
@@ -97,6 +98,14 @@ class Activity:
             self._store[tied.base] = z_star
         self.h.append(drive)
         self.z.append(z)
+
+    def _f(self, tied: TiedCopies, h: Tensor) -> Tensor:
+        """``z = f(h)``; where a rule anneals the slope of the hidden units, ``h`` is first made ``slope * h``."""
+        if tied.subgraph.f is None:
+            return tied.subgraph.loss.f(h)  # type: ignore[union-attr]  # an output's f belongs to its loss
+        if self._slope is not None:
+            h.mul_(self._slope)
+        return tied.subgraph.f.f(h)
 
     def _drive(self, tied: TiedCopies, reads: tuple[Read, ...]) -> Tensor:
         """``sum(source @ W) + b`` over connections whose sources are already there, ``(*stack, rows, units)``."""
@@ -123,7 +132,7 @@ class Activity:
             h_now = h[..., now, :]
             for read, weight in zip(within, weights, strict=True):
                 _add_product(h_now, self.source(read, range(step, after)), weight)
-            z_now = _f(tied, h_now)
+            z_now = self._f(tied, h_now)
             z[..., now, :] = z_now
             if g is not None:
                 z_star[..., now, :] = g.g(z_now)
@@ -143,11 +152,6 @@ def null_state(graph: Graph, batch: int) -> dict[str, Tensor]:
 
 def _stateful(graph: Graph) -> dict[str, Base]:
     return {name: base for name, base in graph.layout.bases.items() if 0 < len(base.inputs) < base.blocks}
-
-
-def _f(tied: TiedCopies, h: Tensor) -> Tensor:
-    owner = tied.subgraph.f or tied.subgraph.loss  # an output's f belongs to its loss
-    return owner.f(h)  # type: ignore[union-attr]
 
 
 def _product(source: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

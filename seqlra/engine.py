@@ -90,6 +90,7 @@ def update(
     activity = Activity(graph, inputs)
     walk = Walk(rule, activity, targets)
     _write_updates(walk)
+    rule.learn(walk)
     return Step(activity, walk)
 
 

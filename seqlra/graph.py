@@ -23,8 +23,9 @@ from seqlra.ties import TiedCopies, tie
 class Graph(nn.Module):
     """A checked list of inputs and subgraphs, in topological order, with the parameters they name.
 
-    ``weights[name]`` is ``(*stack, source units, units)``, ``biases[name]`` ``(*stack, units)`` and the fixed
+    ``weights[name]`` is ``(*stack, source units, units)``, ``biases[name]`` ``(*stack, units)`` and
     ``feedback[name]`` ``(*stack, units, source units)``, a buffer. All are zero until `initialize` fills them.
+    ``memory`` holds what a learning rule keeps from step to step (buffers, too); most rules keep nothing.
 
     Args:
         nodes: the list, e.g. from `mlp`.
@@ -39,7 +40,8 @@ class Graph(nn.Module):
     def __init__(self, nodes: Sequence[Input | Subgraph], stack: int | None = None) -> None:
         super().__init__()
         self.stack = () if stack is None else (stack,)
-        self.weights, self.biases, self.feedback = Tensors(True), Tensors(True), Tensors(False)
+        self.weights, self.biases = Tensors(trained=True), Tensors(trained=True)
+        self.feedback, self.memory = Tensors(trained=False), Tensors(trained=False)
         self.nodes = tuple(nodes)
         self.inputs = tuple(node for node in self.nodes if isinstance(node, Input))
         self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
@@ -59,7 +61,8 @@ class Graph(nn.Module):
             if own.get(name) != tensor.shape:
                 has = f"has {tuple(own[name])}" if name in own else "does not have it"
                 raise SeqlraError(f"the list names {name} {tuple(tensor.shape)}; the graph to share with {has}")
-        alone.weights, alone.biases, alone.feedback = self.weights, self.biases, self.feedback
+        alone.weights, alone.biases = self.weights, self.biases
+        alone.feedback, alone.memory = self.feedback, self.memory
         return alone
 
     @property

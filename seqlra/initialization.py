@@ -1,15 +1,18 @@
-"""Initial weights: null, Gaussian or uniform by fan-in, and the fixed random feedback; all from one seed."""
+"""Initial weights: null, Gaussian or uniform by fan-in, and the random feedback; all from one seed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError, unknown
 from seqlra.graph import Graph, Tensors
+
+if TYPE_CHECKING:
+    from seqlra.rules import Rule
 
 WeightInit = Literal["zeros", "gaussian", "fan-in", "reservoir"]
 
@@ -20,6 +23,11 @@ WEIGHT_INITS: dict[str, str] = {
     "reservoir": "for RNNs on tokens: orthogonal recurrent weights, N(0, 1) input weights, the rest fan-in",
 }
 
+FEEDBACK_INITS: dict[str, str] = {
+    "gaussian": "zero-mean Gaussian with a standard deviation of your choice, as the paper has it for LRA",
+    "fan-out": "uniform in +-1/sqrt(units that the error goes to), as Nøkland (2016) has it for DFA and FA",
+}
+
 
 @torch.no_grad()
 def initialize(
@@ -28,6 +36,8 @@ def initialize(
     weights: WeightInit | str = "fan-in",
     std: float = 0.05,
     feedback_std: float = 1.0,
+    feedback: str = "gaussian",
+    rule: Rule | None = None,
 ) -> Graph:
     """Fill the parameters of a graph in place and return it. Biases start at 0.
 
@@ -38,20 +48,25 @@ def initialize(
         seed: one seed, or one for each model of a stack; model s of a stack is the model of its seed alone.
         weights: one of `WEIGHT_INITS`.
         std: standard deviation of ``gaussian`` weights.
-        feedback_std: standard deviation of the error weights E.
+        feedback_std: standard deviation of ``gaussian`` error weights E.
+        feedback: one of `FEEDBACK_INITS`.
+        rule: the rule that will train the graph, where it needs more than weights and E (see `Rule.equip`).
 
     Raises:
-        SeqlraError: an unknown initialisation, a negative standard deviation, or a number of seeds that
+        SeqlraError: an unknown initialisation, a rule that is not defined for the graph, a negative standard deviation, or a number of seeds that
             is not the stack's.
     """
     if weights not in WEIGHT_INITS:
         raise unknown("weight initialisation", weights, WEIGHT_INITS)
+    if feedback not in FEEDBACK_INITS:
+        raise unknown("feedback initialisation", feedback, FEEDBACK_INITS)
     if std < 0 or feedback_std < 0:
         raise SeqlraError(f"standard deviations must not be negative: {std}, {feedback_std}")
     seeds = [seed] if isinstance(seed, int) else list(seed)
     if len(seeds) != (graph.stack[0] if graph.stack else 1):
         raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
-
+    if rule is not None:
+        rule.equip(graph)
     recurrent, fed = _kinds(graph)
 
     def draw_weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -66,6 +81,8 @@ def initialize(
         return (2 * torch.rand(shape, generator=generator) - 1) / shape[-2] ** 0.5
 
     def draw_feedback(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        if feedback == "fan-out":
+            return (2 * torch.rand(shape, generator=generator) - 1) / shape[-1] ** 0.5
         return torch.randn(shape, generator=generator) * feedback_std
 
     for nth, own_seed in enumerate(seeds):

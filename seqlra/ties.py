@@ -31,10 +31,10 @@ class Read:
 
 @dataclass(frozen=True)
 class Reader:
-    """The other end of a `Read`: blocks ``mine`` of a storage are read by blocks ``theirs`` of ``tie``."""
+    """The other end of a `Read`: copies ``mine`` of a tie are read by copies ``theirs`` of ``tie``."""
 
     tie: int
-    read: int
+    read: Read
     mine: range
     theirs: range
 
@@ -176,13 +176,13 @@ def _with_readers(ties: list[TiedCopies]) -> tuple[TiedCopies, ...]:
     for tied in ties:
         readers = []
         for nth, other in enumerate(ties):
-            for place, read in enumerate(other.reads):
+            for read in other.reads:
                 if read.base != tied.base:
                     continue
                 low = max(tied.first, read.first)
                 high = min(tied.first + tied.copies, read.first + other.copies)
                 if low < high:
                     theirs = range(low - read.first, high - read.first)
-                    readers.append(Reader(nth, place, range(low - tied.first, high - tied.first), theirs))
+                    readers.append(Reader(nth, read, range(low - tied.first, high - tied.first), theirs))
         complete.append(replace(tied, readers=tuple(readers)))
     return tuple(complete)

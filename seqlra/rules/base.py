@@ -53,17 +53,41 @@ class Rule(ABC):
         """Whether rows at which the rule halted leave the computation, rather than go on as zeros."""
         return False
 
+    def equip(self, graph: Graph) -> None:
+        """Give the graph what the rule needs besides weights and E: further feedback, which `initialize` then draws,
+        and ``graph.memory``, what the rule keeps from step to step. `initialize` calls this.
+
+        Raises:
+            SeqlraError: the rule is not defined for a graph of this kind.
+        """
+
+    def anneal(self, graph: Graph, progress: float) -> None:
+        """Set what changes over a training of which the share ``progress``, from 0 to 1, is done."""
+
     @abstractmethod
     def carrier(self, graph: Graph, read: Read) -> Tensor | None:
         """The matrix ``(*stack, units, source units)`` that carries an error back over a connection; None: no error."""
 
+    def readers(self, graph: Graph, tie: int) -> list[Reader]:
+        """Whose errors come to a tie: by default, those who read it over a connection with a `carrier`."""
+        return [reader for reader in graph.ties[tie].readers if self.carrier(graph, reader.read) is not None]
+
+    def incoming(
+        self, walk: Walk, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
+    ) -> Tensor | None:
+        """What `hidden_error` starts from: by default the sum of the readers' errors, each through its carrier."""
+        return walk.carried(copies, readers, errors)
+
     @abstractmethod
     def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        """``d = dL/dh (*stack, rows, units)`` of these rows of a tie, given what came in through `carrier`."""
+        """``d = dL/dh (*stack, rows, units)`` of these rows of a tie, given what came in from above."""
 
     def output_error(self, walk: Walk, tie: int) -> Tensor:
         """``d = dL/dh`` of an output: the derivative of its loss."""
         return walk.output_loss(tie).error(walk.activity.z[tie], walk.targets[tie])
+
+    def learn(self, walk: Walk) -> None:
+        """Update what the rule keeps in ``graph.memory``, once the updates of the weights are there."""
 
     def finish(self, update: Tensor, axes: int) -> Tensor:
         """The last word on a parameter's whole update, whose last ``axes`` axes are one model's."""
@@ -147,27 +171,21 @@ class Walk:
         kept[..., rows.index] = which
 
     def overlap(self, tie: int, copies: range) -> list[Reader]:
-        """Who reads these copies, cut to them, among the connections that carry an error back."""
+        """Whose errors come to these copies of a tie, cut to them."""
         cut = []
-        for reader in self.graph.ties[tie].readers:
-            if self.carrier(reader) is None:
-                continue
+        for reader in self.rule.readers(self.graph, tie):
             low, high = max(copies.start, reader.mine.start), min(copies.stop, reader.mine.stop)
             if low < high:
                 shift = reader.theirs.start - reader.mine.start
                 cut.append(Reader(reader.tie, reader.read, range(low, high), range(low + shift, high + shift)))
         return cut
 
-    def carrier(self, reader: Reader) -> Tensor | None:
-        """What carries an error from that reader back."""
-        return self.rule.carrier(self.graph, self.graph.ties[reader.tie].reads[reader.read])
-
     def carried(self, copies: range, readers: list[Reader], errors: list[Tensor | None]) -> Tensor | None:
         """The sum of the readers' errors, each through its carrier: ``(*stack, rows of copies, units)``."""
         total: Tensor | None = None
         for reader in readers:
             theirs = errors[reader.tie]
-            matrix = self.carrier(reader)
+            matrix = self.rule.carrier(self.graph, reader.read)
             if theirs is None or matrix is None:
                 continue
             error = rows_of(theirs, self.activity.rows(reader.theirs)) @ matrix
@@ -204,7 +222,7 @@ class Walk:
             rows = Rows(self.activity.rows(here), here)
             no_target = reached is not None and not any(reached[copy] for copy in here)
             to_these = readers if here == everyone else self.overlap(i, here)
-            incoming = None if no_target else self.carried(here, to_these, errors)
+            incoming = None if no_target else self.rule.incoming(self, i, here, to_these, errors)
             found = None if incoming is None else self.rule.hidden_error(self, i, rows, incoming)
             if d is None:
                 d = found
@@ -237,7 +255,7 @@ class Walk:
 
     def _selected(self, i: int, reader: Reader) -> None:
         """The rows alone in which the one reader still has an error."""
-        theirs, numbers, matrix = self.errors[reader.tie], self.rows[reader.tie], self.carrier(reader)
+        theirs, numbers, matrix = self.errors[reader.tie], self.rows[reader.tie], self.rule.carrier(self.graph, reader.read)
         assert theirs is not None
         assert numbers is not None
         assert matrix is not None

@@ -182,7 +182,7 @@ class LRADiff(_LRA):
             h = walk.activity.h[reader.tie][..., there, :]
             for weight in _weights_between(walk, tie, reader):
                 h = h + change[..., walk.activity.rows(here), :] @ weight
-            carrier = walk.carrier(reader)
+            carrier = self.carrier(walk.graph, reader.read)
             assert carrier is not None
             total[..., walk.activity.rows(here), :] += _error_at(walk, reader.tie, there, h) @ carrier
         return total
@@ -196,7 +196,7 @@ def _weights_between(walk: Walk, tie: int, reader: Reader) -> list[Tensor]:
     """The weights of every connection, with feedback or without, over which these copies are read at these steps."""
     shift = reader.theirs.start - reader.mine.start
     return [
-        walk.graph.weights[walk.graph.ties[other.tie].reads[other.read].weight]
+        walk.graph.weights[other.read.weight]
         for other in walk.graph.ties[tie].readers
         if other.tie == reader.tie and other.theirs.start - other.mine.start == shift
     ]
