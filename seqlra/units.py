@@ -39,12 +39,14 @@ class Discretizer:
 
     Random draws come from torch's global generator, as those of ``torch.nn.Dropout`` do.
     ``block`` is the size of the blocks in which units compete; it must divide the layer.
+    ``mean`` is the expectation ``E[g(z)]`` of a ``g`` that draws; None says that ``g`` does not draw.
     """
 
     name: str
     g: Callable[[Tensor], Tensor]
     about: str = "a discretiser of your own"
     block: int = 1
+    mean: Callable[[Tensor], Tensor] | None = None
 
     def check(self, units: int) -> None:
         """Raise `SeqlraError` unless ``units`` can be cut into blocks."""
@@ -116,21 +118,30 @@ def _drawn(z: Tensor, block: int) -> Tensor:
     return rearrange(one_hot, "... blocks k -> ... (blocks k)")
 
 
-_DISCRETIZERS: dict[str, tuple[Callable[[int], Callable[[Tensor], Tensor]], bool, str]] = {
-    # name: (g for a block size, does it compete in blocks, one line)
-    "sign": (lambda _: torch.sign, False, "-1, 0 or 1 (Section 2.3.2)"),
-    "heaviside": (lambda _: lambda z: (z >= 0).to(z.dtype), False, "1 where z >= 0, else 0 (footnote 6)"),
-    "bernoulli": (
-        lambda _: lambda z: (torch.rand_like(z) < z).to(z.dtype),
-        False,
-        "1 with probability z, else 0; for z in [0, 1], so for sigmoid units",
-    ),
-    "lwta": (lambda k: lambda z: _winner(z, k), True, "only the largest of each block is not 0 (eq. 7)"),
-    "slwta": (lambda k: lambda z: _shares(z, k), True, "softmax within each block (eq. 8)"),
-    "slwta-sampled": (lambda k: lambda z: _drawn(z, k), True, "one unit of each block, drawn from eq. 8"),
+_DISCRETIZERS: dict[str, Callable[[int], Discretizer]] = {
+    make(1).name: make  # each makes the discretiser for a block size
+    for make in (
+        lambda _: Discretizer("sign", torch.sign, "-1, 0 or 1 (Section 2.3.2)"),
+        lambda _: Discretizer("heaviside", lambda z: (z >= 0).to(z.dtype), "1 where z >= 0, else 0 (footnote 6)"),
+        lambda _: Discretizer(
+            "bernoulli",
+            lambda z: (torch.rand_like(z) < z).to(z.dtype),
+            "1 with probability z, else 0; for z in [0, 1], so for sigmoid units",
+            mean=lambda z: z.clamp(0, 1),
+        ),
+        lambda k: Discretizer("lwta", lambda z: _winner(z, k), "only the largest of each block is not 0 (eq. 7)", k),
+        lambda k: Discretizer("slwta", lambda z: _shares(z, k), "softmax within each block (eq. 8)", k),
+        lambda k: Discretizer(
+            "slwta-sampled",
+            lambda z: _drawn(z, k),
+            "one unit of each block, drawn from eq. 8",
+            k,
+            mean=lambda z: _shares(z, k),
+        ),
+    )
 }
 
-DISCRETIZERS: dict[str, str] = {name: about for name, (_, _, about) in _DISCRETIZERS.items()}
+DISCRETIZERS: dict[str, str] = {name: make(1).about for name, make in _DISCRETIZERS.items()}
 """Known discretisers with one line about each; `discretizer` makes them."""
 
 
@@ -159,5 +170,4 @@ def discretizer(unit: str | Discretizer | None, block: int = 4) -> Discretizer |
 
 @cache  # copies over time are alike only if they have the same g, not just equal ones
 def _discretizer(name: str, block: int) -> Discretizer:
-    make, competes, about = _DISCRETIZERS[name]
-    return Discretizer(name, make(block), about, block if competes else 1)
+    return _DISCRETIZERS[name](block)

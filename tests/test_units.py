@@ -158,6 +158,17 @@ def test_bernoulli_is_one_as_often_as_z_says() -> None:
     assert ((drawn.mean(0) - z).abs() <= 4.5 * standard_error).all()  # z of 0 and 1 leave nothing to chance
 
 
+@pytest.mark.parametrize("name", DISCRETIZERS)
+def test_what_draws_knows_its_mean_and_what_does_not_has_none(name: str) -> None:
+    g, draws = named(name), 20_000
+    assert (g.mean is not None) == (name in RANDOM)
+    if g.mean is not None:
+        z = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0, 0.3, -0.2, 1.4])
+        mean = g.mean(z)
+        standard_error = (mean * (1 - mean) / draws).sqrt()  # every draw is 0 or 1
+        assert ((g.g(z.expand(draws, 8)).mean(0) - mean).abs() <= 4.5 * standard_error).all()
+
+
 @pytest.mark.parametrize("name", sorted(RANDOM))
 def test_draws_come_from_the_global_generator(name: str) -> None:
     z, g = torch.full((50, 8), 0.5), named(name).g
