@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from seqlra import __version__, checkpoint
-from seqlra.config import Config, Images, Text
+from seqlra.config import Config, Images, Network, Text
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.initialization import initialize
@@ -60,6 +60,20 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
+def describe(network: Network) -> str:
+    """The hidden layers of a network in a few words."""
+    unit = network.activation + (f"/{network.discretizer}" if network.discretizer else "")
+    sizes = ", ".join(str(units) for units in network.hidden)
+    if len(network.hidden) > 1 and len(set(network.hidden)) == 1:
+        sizes = f"{len(network.hidden)} layers of {network.hidden[0]}"
+    return f"{sizes} {unit}"
+
+
+def title(config: Config) -> str:
+    """One line for tables and pictures: the rule, the network, the data, the seed."""
+    return f"{config.rule['name']}, {describe(config.network)}, {config.data.dataset}, seed {config.seed}"
+
+
 @dataclass(frozen=True)
 class Experiment:
     """All that a configuration stands for, ready to train or to evaluate.
@@ -77,12 +91,7 @@ class Experiment:
     @property
     def title(self) -> str:
         """One line for tables and pictures: the network, the data, the rule."""
-        net = self.config.network
-        unit = net.activation + (f"/{net.discretizer}" if net.discretizer else "")
-        sizes = ", ".join(str(units) for units in net.hidden)
-        if len(net.hidden) > 1 and len(set(net.hidden)) == 1:
-            sizes = f"{len(net.hidden)} layers of {net.hidden[0]}"
-        return f"{self.config.rule['name']}, {sizes} {unit}, {self.config.data.dataset}, seed {self.config.seed}"
+        return title(self.config)
 
     def check_vocabulary(self, run: RunDirectory) -> None:
         """Raise `SeqlraError` where the text has changed since the run, so that its tokens mean something else."""
@@ -143,6 +152,13 @@ def _path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
 
 
+def begin(experiment: Experiment, run: RunDirectory) -> None:
+    """Write down what a run is, before work starts; ``config.json`` comes last, so that with it all is there."""
+    if experiment.vocabulary is not None:
+        run.write_json(run.vocabulary, experiment.vocabulary.to_dict())
+    run.write_json(run.config, replace(experiment.config, versions=versions()).to_dict())
+
+
 def train(
     experiment: Experiment,
     run: RunDirectory,
@@ -154,9 +170,7 @@ def train(
     Raises:
         SeqlraError: see `Trainer`.
     """
-    trainer = Trainer(
-        experiment.graph, experiment.rule, experiment.optimizer, experiment.task, experiment.config.optimisation, run
-    )
+    trainer = _trainer(experiment, run)
     if resume and run.checkpoint.exists():
         trainer.resume(trainer.log.device)
     trainer.train(watch)
@@ -164,6 +178,26 @@ def train(
     result = _result(experiment, trainer)
     run.write_json(run.result, result)
     return result
+
+
+def result_so_far(experiment: Experiment, run: RunDirectory) -> dict[str, Any]:
+    """What a run that diverged came to at its last good checkpoint, as `train` tells it; nothing is written.
+
+    The test split is looked at with the weights that validation chose until then; where no epoch had ended there
+    are none, and the metrics are left out.
+
+    Raises:
+        SeqlraError: the checkpoint is missing or damaged.
+    """
+    trainer = _trainer(experiment, run)
+    trainer.resume(trainer.log.device)
+    trainer.use_best()
+    return _result(experiment, trainer)
+
+
+def _trainer(experiment: Experiment, run: RunDirectory) -> Trainer:
+    settings = experiment.config.optimisation
+    return Trainer(experiment.graph, experiment.rule, experiment.optimizer, experiment.task, settings, run)
 
 
 def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = None) -> Experiment:
@@ -235,7 +269,6 @@ def load_best_weights(graph: Graph, run: RunDirectory) -> None:
 
 def _result(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
     config, task = experiment.config, experiment.task
-    test, valid = task.evaluate(trainer.graph, "test"), task.evaluate(trainer.graph, "valid")
     samples = trainer.step * task.samples_per_step
     rate = "samples_per_second" if config.task == "mlp" else "tokens_per_second"
     return {
@@ -249,11 +282,19 @@ def _result(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.step,
         "parameters": sum(parameter.numel() for parameter in trainer.graph.parameters()),
         "best_epoch": trainer.best["epoch"],
+        **(_chosen(trainer) if trainer.history else {}),
+        "train_seconds": round(trainer.seconds, 3),
+        rate: round(samples / trainer.seconds, 1) if trainer.seconds else None,
+        "versions": versions(),
+    }
+
+
+def _chosen(trainer: Trainer) -> dict[str, Any]:
+    """Metrics of the weights that validation chose, which the graph has now."""
+    test, valid = (trainer.task.evaluate(trainer.graph, split) for split in ("test", "valid"))
+    return {
         **{f"test_{name}": value for name, value in test.items()},
         **{f"valid_{name}": value for name, value in valid.items()},
         "train_error": trainer.history[trainer.best["epoch"] - 1]["train_error"],
         "mean_depth": sum(row["depth"] for row in trainer.history) / len(trainer.history),
-        "train_seconds": round(trainer.seconds, 3),
-        rate: round(samples / trainer.seconds, 1) if trainer.seconds else None,
-        "versions": versions(),
     }

@@ -1,4 +1,4 @@
-"""The run directory: all that a run leaves behind.
+"""The run directory: all that a run leaves behind. `Directory` is what it shares with a directory of other things.
 
 ``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
 ``checkpoint.pt`` and ``curve.png``; for text also ``vocabulary.json``.
@@ -9,30 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from seqlra.checkpoint import write_atomically
 from seqlra.errors import SeqlraError
 
 
-class RunDirectory:
-    """The files of one run.
-
-    Attributes:
-        config, metrics, result, checkpoint, curve, vocabulary: their paths.
-    """
+class Directory:
+    """A folder at ``path`` that is never written over, with JSON files that are whole or not there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.json"
-        self.metrics = path / "metrics.jsonl"
-        self.result = path / "result.json"
-        self.checkpoint = path / "checkpoint.pt"
-        self.curve = path / "curve.png"
-        self.vocabulary = path / "vocabulary.json"
 
-    @staticmethod
-    def create(path: Path) -> RunDirectory:
+    @classmethod
+    def create(cls, path: Path) -> Self:
         """Make a new directory; an empty one will do.
 
         Raises:
@@ -47,7 +37,42 @@ class RunDirectory:
             probe.unlink()
         except OSError as error:
             raise SeqlraError(f"cannot write to {path}: {error.strerror}") from error
-        return RunDirectory(path)
+        return cls(path)
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write one JSON file, whole or not at all."""
+        text = json.dumps(content, indent=2) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text))
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """One JSON file of this folder.
+
+        Raises:
+            SeqlraError: it is missing or damaged.
+        """
+        try:
+            return dict(json.loads(path.read_text()))
+        except OSError as error:
+            raise SeqlraError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, TypeError) as error:
+            raise SeqlraError(f"{path} is damaged: {error}") from error
+
+
+class RunDirectory(Directory):
+    """The files of one run.
+
+    Attributes:
+        config, metrics, result, checkpoint, curve, vocabulary: their paths.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.jsonl"
+        self.result = path / "result.json"
+        self.checkpoint = path / "checkpoint.pt"
+        self.curve = path / "curve.png"
+        self.vocabulary = path / "vocabulary.json"
 
     @staticmethod
     def open(path: Path) -> RunDirectory:
@@ -61,29 +86,13 @@ class RunDirectory:
             raise SeqlraError(f"{path} is not a run directory: it has no config.json")
         return run
 
-    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Write one JSON file, whole or not at all."""
-        text = json.dumps(content, indent=2) + "\n"
-        write_atomically(path, lambda temporary: temporary.write_text(text))
-
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl``, whole or not at all."""
         text = "".join(json.dumps(row) + "\n" for row in history)
         write_atomically(self.metrics, lambda temporary: temporary.write_text(text))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``."""
+        """The rows of ``metrics.jsonl``; none where no epoch has ended yet."""
+        if not self.metrics.exists():
+            return []
         return [json.loads(line) for line in self.metrics.read_text().splitlines()]
-
-    def read_json(self, path: Path) -> dict[str, Any]:
-        """One JSON file of the run.
-
-        Raises:
-            SeqlraError: it is missing or damaged.
-        """
-        try:
-            return dict(json.loads(path.read_text()))
-        except OSError as error:
-            raise SeqlraError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, TypeError) as error:
-            raise SeqlraError(f"{path} is damaged: {error}") from error

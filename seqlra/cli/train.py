@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,9 @@ app = typer.Typer(no_args_is_help=True)
 
 AT_RESUME = {"resume", "device", "json", "threads"}
 """Options that may go with --resume: they do not change what is computed."""
+
+NOT_OF_THE_CONFIG = {"out", "resume", "json"}
+"""Options that say where a run goes and how it is told, not what it is."""
 
 OF_THE_RULE = {
     "beta": "beta",
@@ -94,9 +98,7 @@ def mlp(
         seqlra train mlp --dataset mnist --hidden 128x8 --activation sigmoid --weight-init zeros
         --optimizer sgd --lr 0.01 --batch-size 50 --epochs 10
     """
-    from seqlra.presets import mlp_config
-
-    _train_or_resume(context, mlp_config)
+    _train_or_resume(context)
 
 
 @app.command()
@@ -148,20 +150,29 @@ def rnn(
     On your own text: seqlra train rnn --text book.txt --out runs/book, and then
     seqlra sample runs/book --prompt "Once upon"
     """
-    from seqlra.presets import rnn_config
-
-    _train_or_resume(context, rnn_config)
+    _train_or_resume(context)
 
 
-def _train_or_resume(context: typer.Context, configure: Any) -> None:
-    options = dict(context.params)
+def _train_or_resume(context: typer.Context) -> None:
+    options = context.params
     task = str(context.info_name)
-    out, resume, json = options.pop("out"), options.pop("resume"), options.pop("json")
-    device, threads = options.pop("device"), options.pop("threads")
-    if resume is not None:
+    if options["resume"] is not None:
         _refuse_options(context)
-        _resume(task, resume, device, threads, json)
+        _resume(task, options["resume"], options["device"], options["threads"], options["json"])
         return
+    config = config_of(task, options)
+    name = f"{task}-{config.data.dataset}-{options['rule']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _start(config, options["out"] or Path("runs") / name, options["json"])
+
+
+def config_of(task: str, parameters: Mapping[str, Any]) -> Config:
+    """The configuration that the parameters of ``seqlra train mlp`` or ``rnn`` stand for.
+
+    Raises:
+        SeqlraError: values that make no sense.
+    """
+    options = {name: value for name, value in parameters.items() if name not in NOT_OF_THE_CONFIG}
+    device, threads = options.pop("device"), options.pop("threads")
     rule_given = {there: options.pop(name) for name, there in OF_THE_RULE.items()}
     rule_given = {name: value for name, value in rule_given.items() if value is not None and value is not False}
     rule_given |= {name: o.bound(name, rule_given[name]) for name in ("c1", "c2") if name in rule_given}
@@ -171,13 +182,14 @@ def _train_or_resume(context: typer.Context, configure: Any) -> None:
             options[name] = str(options[name].resolve())  # the run may be resumed from another folder
 
     from seqlra.experiments import pick_device, set_threads
+    from seqlra.presets import mlp_config, rnn_config
 
-    config = configure(options, rule_given, pick_device(device).type, set_threads(threads))
-    out = out or Path("runs") / f"{task}-{config.data.dataset}-{options['rule']}-{time.strftime('%Y%m%d-%H%M%S')}"
-    _start(config, out, json)
+    configure = {"mlp": mlp_config, "rnn": rnn_config}[task]
+    return configure(options, rule_given, pick_device(device).type, set_threads(threads))
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote that option."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
@@ -185,7 +197,7 @@ def _was_given(context: typer.Context, name: str) -> bool:
 def _refuse_options(context: typer.Context) -> None:
     """A resumed run is the run it was: options that would change it are refused rather than ignored."""
     for name in context.params:
-        if name not in AT_RESUME and _was_given(context, name):
+        if name not in AT_RESUME and was_given(context, name):
             option = name.replace("_", "-")
             raise SeqlraError(
                 f"--{option} does not go with --resume: a resumed run keeps the options it was started with"
@@ -193,16 +205,12 @@ def _refuse_options(context: typer.Context) -> None:
 
 
 def _start(config: Config, out: Path, json: bool) -> None:
-    from dataclasses import replace
-
-    from seqlra.experiments import prepare, versions
+    from seqlra.experiments import begin, prepare
     from seqlra.rundir import RunDirectory
 
     experiment = prepare(config)
     run = RunDirectory.create(out)
-    run.write_json(run.config, replace(config, versions=versions()).to_dict())
-    if experiment.vocabulary is not None:
-        run.write_json(run.vocabulary, experiment.vocabulary.to_dict())
+    begin(experiment, run)
     _train(experiment, run, False, json)
 
 
