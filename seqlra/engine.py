@@ -6,7 +6,7 @@ There is one engine for MLPs and RNNs. It runs without autograd, and leaves upda
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -89,7 +89,7 @@ def update(
     """
     activity = Activity(graph, inputs)
     walk = Walk(rule, activity, targets)
-    _write_updates(walk)
+    updates_of(walk, _grad)
     rule.learn(walk)
     return Step(activity, walk)
 
@@ -99,11 +99,22 @@ def _output(activity: Activity) -> Tensor:
     return activity.z[ties[0]] if len(ties) == 1 else torch.cat([activity.z[i] for i in ties], -2)
 
 
-def _write_updates(walk: Walk) -> None:
-    """``dW = source^T d`` and ``db = sum d`` for every tie, summed where names are shared, then finished."""
+def updates_of(walk: Walk, where: Callable[[Tensor], Tensor]) -> dict[Tensor, Tensor]:
+    """By parameter, its update: ``dW = source^T d`` and ``db = sum d``, summed where names are shared, then finished.
+
+    Args:
+        walk: the errors of every tie.
+        where: gives, for a parameter, the tensor of its shape to leave its update in; what is in it is overwritten.
+    """
     graph, rule = walk.graph, walk.rule
     scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
-    written: set[Tensor] = set()
+    found: dict[Tensor, Tensor] = {}
+
+    def into(parameter: Tensor) -> Tensor:
+        if parameter not in found:
+            found[parameter] = where(parameter).zero_()
+        return found[parameter]
+
     for tied, d, rows in zip(graph.ties, walk.errors, walk.rows, strict=True):
         if d is None:
             continue
@@ -111,24 +122,21 @@ def _write_updates(walk: Walk) -> None:
             source = walk.activity.source(read, range(tied.copies))
             if rows is not None:
                 source = source.index_select(-2 if source.dtype.is_floating_point else -1, rows)
-            _add_product(_grad(graph.weights[read.weight], written), source, d, scale)
+            _add_product(into(graph.weights[read.weight]), source, d, scale)
         if tied.subgraph.bias is not None:
-            _grad(graph.biases[tied.subgraph.bias], written).add_(d.sum(-2), alpha=scale)
+            into(graph.biases[tied.subgraph.bias]).add_(d.sum(-2), alpha=scale)
     for held, axes in ((graph.weights, 2), (graph.biases, 1)):
         for parameter in held.values():
-            grad = _grad(parameter, written)
-            finished = rule.finish(grad, axes)
-            if finished is not grad:
-                grad.copy_(finished)
+            total = into(parameter)
+            finished = rule.finish(total, axes)
+            if finished is not total:
+                total.copy_(finished)
+    return found
 
 
-def _grad(parameter: Tensor, written: set[Tensor]) -> Tensor:
-    """Where the update of a parameter is summed up: zeros at its first use in a step."""
+def _grad(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    elif parameter not in written:
-        parameter.grad.zero_()
-    written.add(parameter)
+        parameter.grad = torch.empty_like(parameter)
     return parameter.grad
 
 
