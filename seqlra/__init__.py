@@ -19,9 +19,17 @@ if TYPE_CHECKING:
     from seqlra.networks import elman as elman
     from seqlra.networks import mlp as mlp
     from seqlra.rules import Backprop as Backprop
+    from seqlra.rules import DifferenceTargetPropagation as DifferenceTargetPropagation
+    from seqlra.rules import DirectFeedbackAlignment as DirectFeedbackAlignment
+    from seqlra.rules import FeedbackAlignment as FeedbackAlignment
     from seqlra.rules import LRADiff as LRADiff
     from seqlra.rules import LRAFeedback as LRAFeedback
+    from seqlra.rules import PassThroughSTE as PassThroughSTE
+    from seqlra.rules import Reinforce as Reinforce
     from seqlra.rules import Rule as Rule
+    from seqlra.rules import SigmoidAdjustedSTE as SigmoidAdjustedSTE
+    from seqlra.rules import SlopeAnnealing as SlopeAnnealing
+    from seqlra.rules import VarianceAdjustedReinforce as VarianceAdjustedReinforce
     from seqlra.subgraph import Connection as Connection
     from seqlra.subgraph import Input as Input
     from seqlra.subgraph import Subgraph as Subgraph
@@ -35,7 +43,20 @@ _HOMES = {
     "seqlra.initialization": ("initialize",),
     "seqlra.losses": ("LocalLoss", "OutputLoss"),
     "seqlra.networks": ("elman", "mlp"),
-    "seqlra.rules": ("Backprop", "LRADiff", "LRAFeedback", "Rule"),
+    "seqlra.rules": (
+        "Backprop",
+        "DifferenceTargetPropagation",
+        "DirectFeedbackAlignment",
+        "FeedbackAlignment",
+        "LRADiff",
+        "LRAFeedback",
+        "PassThroughSTE",
+        "Reinforce",
+        "Rule",
+        "SigmoidAdjustedSTE",
+        "SlopeAnnealing",
+        "VarianceAdjustedReinforce",
+    ),
     "seqlra.subgraph": ("Connection", "Input", "Subgraph"),
     "seqlra.units": ("Activation", "Discretizer"),
 }

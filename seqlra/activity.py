@@ -48,7 +48,7 @@ class Activity:
             whole = name in self._store or (not base.inputs and base.blocks == 1)
             if not whole:
                 self._allocate(name, base, given.get(name))
-        self._slope = graph.memory["slope"] if "slope" in graph.memory else None
+        self._slope = graph.memory.get("slope")
         self.h: list[Tensor] = []
         self.z: list[Tensor] = []
         for tied in graph.ties:

@@ -62,7 +62,10 @@ class Network:
         block_size: units that compete in one block of LWTA and SLWTA.
         loss: the local loss of the hidden subgraphs.
         weight_init, weight_std: how weights start, and the standard deviation of ``gaussian``.
-        feedback_std: standard deviation of the fixed error weights E.
+        feedback_std: standard deviation of the error weights E, where they are Gaussian.
+        feedback_init: how E starts, a name from `FEEDBACK_INITS`.
+        across_time: whether recurrent connections have error weights, so that errors walk back through time.
+        init_from: the run whose weights a new run started from, in place of ``weight_init``.
     """
 
     hidden: tuple[int, ...]
@@ -73,6 +76,9 @@ class Network:
     weight_init: str
     weight_std: float
     feedback_std: float
+    feedback_init: str = "gaussian"
+    across_time: bool = False
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         _require(len(self.hidden) > 0 and min(self.hidden) > 0, f"hidden sizes must be above 0: {self.hidden}")

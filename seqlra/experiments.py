@@ -101,21 +101,35 @@ class Experiment:
             )
 
 
-def prepare(config: Config) -> Experiment:
+def prepare(config: Config, fresh: bool = False) -> Experiment:
     """Load the data and build the network with its initial weights.
+
+    Args:
+        config: what to prepare.
+        fresh: whether training begins here, so that weights come from the run that ``init_from`` names, if any;
+            otherwise they are about to be read from a checkpoint.
 
     Raises:
         SeqlraError: anything in the configuration that cannot be used.
     """
     device = pick_device(config.device)
-    settings = dict(config.rule)
-    learner = rule(settings.pop("name"), **settings)
+    learns = learner(config)
     task, graph, vocabulary = _images(config, device) if isinstance(config.data, Images) else _text(config, device)
     net = config.network
-    initialize(graph, config.seed, net.weight_init, net.weight_std, net.feedback_std).to(device)
+    initialize(graph, config.seed, net.weight_init, net.weight_std, net.feedback_std, net.feedback_init, learns).to(
+        device
+    )
+    if fresh and net.init_from is not None:
+        take_weights(graph, RunDirectory.open(Path(net.init_from)))
     task.start(graph)
     torch.manual_seed(config.seed)  # the draws of stochastic units
-    return Experiment(config, learner, task, graph, optimizer(graph.parameters(), config.optimisation), vocabulary)
+    return Experiment(config, learns, task, graph, optimizer(graph.parameters(), config.optimisation), vocabulary)
+
+
+def learner(config: Config) -> Rule:
+    """The rule of a configuration."""
+    settings = dict(config.rule)
+    return rule(settings.pop("name"), **settings)
 
 
 def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
@@ -123,7 +137,9 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     net = config.network
     g = discretizer(net.discretizer, net.block_size)
     symbols = len(vocabulary)
-    return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss)
+    return lambda steps: elman(
+        symbols, net.hidden, symbols, steps, net.activation, g, net.loss, across_time=net.across_time
+    )
 
 
 def _images(config: Config, device: torch.device) -> tuple[Classification, Graph, None]:
@@ -224,7 +240,9 @@ def load_network(run: RunDirectory, device: str = "auto") -> tuple[Graph, Vocabu
     if not isinstance(config.data, Text):
         raise SeqlraError(f"the run {run.path} is one of seqlra train {config.task}; text needs one of train rnn")
     vocabulary = read_vocabulary(run)
-    graph = Graph(unroll(config, vocabulary)(1)).to(pick_device(device))
+    graph = Graph(unroll(config, vocabulary)(1))
+    learner(config).equip(graph)
+    graph.to(pick_device(device))
     load_best_weights(graph, run)
     return graph, vocabulary
 
@@ -265,6 +283,25 @@ def load_best_weights(graph: Graph, run: RunDirectory) -> None:
         graph.load_state_dict(state["best"]["weights"])
     except (KeyError, RuntimeError) as error:
         raise SeqlraError(f"the checkpoint {run.checkpoint} does not fit its config.json") from error
+
+
+@torch.no_grad()
+def take_weights(graph: Graph, run: RunDirectory) -> None:
+    """Start from the weights and biases that validation chose in another run, whatever rule trained it (Section 3.5).
+
+    Error weights stay those of the new run's seed.
+
+    Raises:
+        SeqlraError: that run has another network, or its checkpoint is damaged.
+    """
+    chosen = checkpoint.load(run.checkpoint, next(graph.parameters()).device)["best"]["weights"]
+    own = dict(graph.named_parameters())
+    theirs = {name: tensor for name, tensor in chosen.items() if name.startswith(("weights.", "biases."))}
+    shapes = [{name: tuple(t.shape) for name, t in held.items()} for held in (own, theirs)]
+    if shapes[0] != shapes[1]:
+        raise SeqlraError(f"{run.path} has another network: {shapes[1]}; this one: {shapes[0]}")
+    for name, parameter in own.items():
+        parameter.copy_(theirs[name])
 
 
 def _result(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:

@@ -65,6 +65,25 @@ class Graph(nn.Module):
         alone.feedback, alone.memory = self.feedback, self.memory
         return alone
 
+    def declare_feedback(self, name: str, shape: tuple[int, int]) -> None:
+        """Add error weights ``(*stack, units, source units)`` that belong to no connection, zero for now."""
+        self._declare(self.feedback, name, shape)
+
+    def remember(self, name: str, tensor: Tensor) -> None:
+        """Keep a tensor of one model in ``memory``, for every model of the stack; what had its name is replaced."""
+        like = next(self.parameters())
+        self.memory[name] = tensor.to(like).expand(*self.stack, *tensor.shape).clone()
+
+    def recall(self, name: str, rule: str) -> Tensor:
+        """What that rule keeps in ``memory`` by that name.
+
+        Raises:
+            SeqlraError: it is not there, because the graph was not initialised for the rule.
+        """
+        if name not in self.memory:
+            raise SeqlraError(f"{rule} keeps {name!r} with the graph: initialize(graph, seed, ..., rule=the rule)")
+        return self.memory[name]
+
     @property
     def ties(self) -> tuple[TiedCopies, ...]:
         """The subgraphs grouped into tied copies that run together, in topological order."""

@@ -53,8 +53,8 @@ def initialize(
         rule: the rule that will train the graph, where it needs more than weights and E (see `Rule.equip`).
 
     Raises:
-        SeqlraError: an unknown initialisation, a rule that is not defined for the graph, a negative standard deviation, or a number of seeds that
-            is not the stack's.
+        SeqlraError: an unknown initialisation, a rule that is not defined for the graph, a negative standard
+            deviation, or a number of seeds that is not the stack's.
     """
     if weights not in WEIGHT_INITS:
         raise unknown("weight initialisation", weights, WEIGHT_INITS)

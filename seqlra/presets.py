@@ -18,6 +18,8 @@ COMMON: dict[str, Any] = {
     "block_size": 4,
     "weight_std": 0.05,
     "feedback_std": 1.0,
+    "feedback_init": None,
+    "init_from": None,
     "rule": "lra-fdbk",
     "optimizer": "adam",
     "momentum": 0.0,
@@ -42,6 +44,7 @@ RNN: dict[str, Any] = COMMON | {
     "loss": "l2",
     "weight_init": "reservoir",
     "schedule": "linear",
+    "across_time": False,
     "streams": 64,
     "unroll": 50,
     "epochs": 9,
@@ -119,6 +122,7 @@ def rnn_step_size(optimizer: str) -> float:
 def rnn_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, threads: int) -> Config:
     """The configuration of an RNN run; arguments and errors as for `mlp_config`, with `RNN` and ``text``."""
     options = _with_defaults(RNN, given)
+    options["across_time"] |= options["rule"] == "fa"  # through time, as BPTT is backprop through time
     own = options.get("text")
     return Config(
         task="rnn",
@@ -159,6 +163,9 @@ def _network(options: dict[str, Any]) -> Network:
         options["weight_init"],
         options["weight_std"],
         options["feedback_std"],
+        options["feedback_init"] or ("gaussian" if options["rule"].startswith("lra") else "fan-out"),
+        options.get("across_time", False),
+        options["init_from"],
     )
 
 

@@ -165,6 +165,7 @@ class Trainer:
 
     def _one_update(self) -> None:
         inputs, targets = self.task.batch(self.step)
+        self.rule.anneal(self.graph, self.step / self.total)
         step = update(self.graph, self.rule, inputs, targets)
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.step, self.total, self.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +32,13 @@ BlockSize = Annotated[int, option(NETWORK, "Units in one block of LWTA or SLWTA.
 Loss = Annotated[str, option(NETWORK, "Local loss: log-penalty, l2 or l1.")]
 WeightInit = Annotated[str, option(NETWORK, "zeros, gaussian, fan-in (eq. 5) or reservoir.")]
 WeightStd = Annotated[float, option(NETWORK, "Standard deviation of gaussian weights.")]
-FeedbackStd = Annotated[float, option(NETWORK, "Standard deviation of the error weights E.")]
+FeedbackInit = Annotated[str | None, option(NETWORK, "gaussian or fan-out.", "gaussian; fan-out for the rivals of LRA")]
+FeedbackStd = Annotated[float, option(NETWORK, "Standard deviation of gaussian error weights E.")]
+InitFrom = Annotated[
+    Path | None, option(NETWORK, "Start from the chosen weights of this run, trained by any rule.", "--weight-init")
+]
 
-RuleName = Annotated[str, option(RULE, "lra-fdbk, lra-diff or backprop; see seqlra list.", name="--rule")]
+RuleName = Annotated[str, option(RULE, "lra-fdbk, lra-diff, backprop, fa, dfa, dtp, ste, ...", name="--rule")]
 Beta = Annotated[float | None, option(RULE, "Step size of a displacement.", SUITS)]
 C1 = Annotated[str | None, option(RULE, "Bound on the norm of a parameter's update, or off.", SUITS)]
 C2 = Annotated[str | None, option(RULE, "Bound on the norm of a displacement, or off.", SUITS)]
@@ -43,6 +48,10 @@ Epsilon = Annotated[float | None, option(RULE, "Leave subgraphs whose loss is un
 EpsilonPer = Annotated[str | None, option(RULE, "epsilon for each sample, or batch.", "sample")]
 Skip = Annotated[
     bool, option(RULE, "Leave such samples out of the computation: same updates, less time.", name="--skip")
+]
+Settings = Annotated[
+    list[str] | None,
+    option(RULE, "NAME=VALUE: any setting of the rule, such as noise=0.2 of dtp; may be repeated.", False, "--set"),
 ]
 Reduction = Annotated[
     str | None, option(RULE, "Updates are the sum or the mean over a mini-batch.", "sum: LRA with sgd; else mean")
@@ -79,6 +88,21 @@ def hidden_sizes(text: str) -> tuple[int, ...]:
     if not sizes or min(sizes) < 1:
         raise SeqlraError(f"cannot read the hidden sizes {text!r}; accepted: 256,128 or 128x8 (8 layers of 128)")
     return tuple(sizes)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``"noise=0.2"`` as a name and a value: a number where it reads as one, None for ``off``, else a word.
+
+    Raises:
+        SeqlraError: there is no ``=``.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise SeqlraError(f"cannot read the setting {text!r}; accepted: NAME=VALUE, such as noise=0.2")
+    for read in (int, float):
+        with suppress(ValueError):
+            return name, read(value)
+    return name, {"off": None, "true": True, "false": False}.get(value, value)
 
 
 def bound(name: str, text: str) -> float | None:

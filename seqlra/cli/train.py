@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqlra.cli import options as o
-from seqlra.cli.options import DATA, OPTIMISATION, option
+from seqlra.cli.options import DATA, NETWORK, OPTIMISATION, option
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def mlp(
     loss: o.Loss = "log-penalty",
     weight_init: o.WeightInit = "fan-in",
     weight_std: o.WeightStd = 0.05,
+    feedback_init: o.FeedbackInit = None,
     feedback_std: o.FeedbackStd = 1.0,
+    init_from: o.InitFrom = None,
     rule: o.RuleName = "lra-fdbk",
     beta: o.Beta = None,
     c1: o.C1 = None,
@@ -75,6 +77,7 @@ def mlp(
     epsilon_per: o.EpsilonPer = None,
     skip: o.Skip = False,
     reduction: o.Reduction = None,
+    settings: o.Settings = None,
     optimizer: o.Optimizer = "adam",
     lr: o.Lr = None,
     momentum: o.Momentum = 0.0,
@@ -118,7 +121,17 @@ def rnn(
     loss: o.Loss = "l2",
     weight_init: o.WeightInit = "reservoir",
     weight_std: o.WeightStd = 0.05,
+    across_time: Annotated[
+        bool,
+        option(
+            NETWORK,
+            "Error weights across time too: errors walk back, as under fa they always do.",
+            name="--across-time",
+        ),
+    ] = False,
+    feedback_init: o.FeedbackInit = None,
     feedback_std: o.FeedbackStd = 1.0,
+    init_from: o.InitFrom = None,
     rule: o.RuleName = "lra-fdbk",
     beta: o.Beta = None,
     c1: o.C1 = None,
@@ -129,6 +142,7 @@ def rnn(
     epsilon_per: o.EpsilonPer = None,
     skip: o.Skip = False,
     reduction: o.Reduction = None,
+    settings: o.Settings = None,
     optimizer: o.Optimizer = "adam",
     lr: o.Lr = None,
     momentum: o.Momentum = 0.0,
@@ -176,8 +190,9 @@ def config_of(task: str, parameters: Mapping[str, Any]) -> Config:
     rule_given = {there: options.pop(name) for name, there in OF_THE_RULE.items()}
     rule_given = {name: value for name, value in rule_given.items() if value is not None and value is not False}
     rule_given |= {name: o.bound(name, rule_given[name]) for name in ("c1", "c2") if name in rule_given}
+    rule_given |= dict(o.setting(text) for text in options.pop("settings") or ())
     options["hidden"] = o.hidden_sizes(options["hidden"])
-    for name in ("data_dir", "text"):
+    for name in ("data_dir", "text", "init_from"):
         if options.get(name) is not None:
             options[name] = str(options[name].resolve())  # the run may be resumed from another folder
 
@@ -208,7 +223,7 @@ def _start(config: Config, out: Path, json: bool) -> None:
     from seqlra.experiments import begin, prepare
     from seqlra.rundir import RunDirectory
 
-    experiment = prepare(config)
+    experiment = prepare(config, fresh=True)
     run = RunDirectory.create(out)
     begin(experiment, run)
     _train(experiment, run, False, json)
@@ -228,7 +243,7 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
         raise SeqlraError(f"the run {path} is finished: its result is in {run.result}")
     set_threads(threads or config.threads)
     config = config if device == "auto" else replace(config, device=pick_device(device).type)
-    experiment = prepare(config)
+    experiment = prepare(config, fresh=not run.checkpoint.exists())
     experiment.check_vocabulary(run)
     _train(experiment, run, True, json)
 

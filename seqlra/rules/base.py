@@ -255,7 +255,8 @@ class Walk:
 
     def _selected(self, i: int, reader: Reader) -> None:
         """The rows alone in which the one reader still has an error."""
-        theirs, numbers, matrix = self.errors[reader.tie], self.rows[reader.tie], self.rule.carrier(self.graph, reader.read)
+        theirs, numbers = self.errors[reader.tie], self.rows[reader.tie]
+        matrix = self.rule.carrier(self.graph, reader.read)
         assert theirs is not None
         assert numbers is not None
         assert matrix is not None

@@ -1,0 +1,191 @@
+"""Back-propagation's ways around units that draw: straight-through estimators (STE) and REINFORCE (Section 3.4).
+
+A stochastic binary unit is ``z* ~ Bernoulli(z)`` with ``z = sigmoid(h)``. The draw has no derivative. An STE puts
+something in its place and goes on with the chain rule: biased, low variance. REINFORCE (Williams 1992) needs no chain:
+it follows the loss itself, unbiased, high variance. Sources: Bengio et al. 2013, Chung et al. 2016.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from seqlra.errors import SeqlraError
+from seqlra.graph import Graph
+from seqlra.rules.backprop import Backprop
+from seqlra.rules.base import Rows, Rule, Walk, require
+from seqlra.rules.feedback import straight_from_outputs
+from seqlra.ties import Read, Reader
+
+
+@dataclass(frozen=True)
+class PassThroughSTE(Backprop):
+    """The derivative of the whole unit, from h to what it draws, is taken as 1: ``d = d_above @ W^T``.
+
+    Units that have no discretiser keep their derivative.
+    """
+
+    name: ClassVar[str] = "ste"
+    about: ClassVar[str] = "backprop, pass-through straight-through estimator: the unit's derivative is 1"
+
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """The error as it comes, where the unit discretises."""
+        if walk.graph.ties[tie].subgraph.g is None:
+            return super().hidden_error(walk, tie, rows, incoming)
+        return incoming
+
+
+@dataclass(frozen=True)
+class SigmoidAdjustedSTE(Backprop):
+    """The derivative of the draw alone is taken as 1, that of f is kept: ``d = (d_above @ W^T) * f'(h)``.
+
+    This is what `Backprop` does where a discretiser stands on the way; here it has the name that papers give it.
+    """
+
+    name: ClassVar[str] = "ste-sigmoid"
+    about: ClassVar[str] = "backprop, sigmoid-adjusted straight-through estimator: the draw's derivative is 1"
+
+
+@dataclass(frozen=True)
+class SlopeAnnealing(Backprop):
+    """The sigmoid-adjusted STE of units ``z = f(m h)`` whose slope m grows from 1 in a straight line, so that they
+    come to be steps, of which the estimator is less biased (Chung et al. 2016).
+
+    The slope is kept in ``graph.memory``: a trained network is run with the slope that it had.
+
+    Args:
+        slope: m at the end of training.
+    """
+
+    name: ClassVar[str] = "ste-slope"
+    about: ClassVar[str] = "backprop, straight-through with slope annealing: units become steps (Chung et al. 2016)"
+    slope: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.slope >= 1, f"the slope grows from 1 to at least 1, not to {self.slope}")
+
+    def equip(self, graph: Graph) -> None:
+        """Keep the slope, 1 to begin with."""
+        graph.remember("slope", torch.ones(1, 1))
+
+    def anneal(self, graph: Graph, progress: float) -> None:
+        """Set the slope for where training is."""
+        _slope(graph).fill_(1 + (self.slope - 1) * progress)
+
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """The chain rule through ``f(m h)``."""
+        return super().hidden_error(walk, tie, rows, incoming) * _slope(walk.graph)
+
+
+def _slope(graph: Graph) -> Tensor:
+    return graph.recall("slope", "ste-slope")
+
+
+@dataclass(frozen=True)
+class Reinforce(Rule):
+    """REINFORCE: ``d = L * (z* - z)``, the loss of the sample times the score of what was drawn (Williams 1992).
+
+    The score of a Bernoulli unit is the derivative of -log P(z*) by h, with the sign turned: units that were on when
+    the loss was high are pushed off. The expectation is the exact gradient of the expected loss. In a recurrent
+    network a unit answers for the losses of its own step and of all after it. The output itself, which draws nothing,
+    takes its exact derivative.
+    """
+
+    name: ClassVar[str] = "reinforce"
+    about: ClassVar[str] = "REINFORCE for Bernoulli units: the loss itself, nothing sent back (Williams 1992)"
+
+    def equip(self, graph: Graph) -> None:
+        """Nothing to keep, but the units must be ones that draw."""
+        for i, tied in enumerate(graph.ties):
+            s = tied.subgraph
+            if s.is_output:
+                continue
+            if s.f is None or s.f.name != "sigmoid" or s.g is None or s.g.name != "bernoulli":
+                raise SeqlraError(f"{self.name} trains Bernoulli units on sigmoid; {s.name!r} is not one of these")
+            straight_from_outputs(graph, i)
+
+    def readers(self, graph: Graph, tie: int) -> list[Reader]:
+        """The outputs: theirs is the loss."""
+        return straight_from_outputs(graph, tie)
+
+    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+        """No error is carried back."""
+        return None
+
+    def incoming(
+        self, walk: Walk, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
+    ) -> Tensor | None:
+        """The loss that each row answers for, ``(*stack, rows of copies, 1)``."""
+        total: Tensor | None = None
+        for reader in readers:
+            later = self._loss_to_come(walk, reader.tie)[..., walk.activity.rows(reader.theirs)]
+            total = later if total is None else total + later
+        return None if total is None else total.unsqueeze(-1)
+
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """The loss times the score."""
+        return incoming * self._score(walk, tie, rows)
+
+    def _score(self, walk: Walk, tie: int, rows: Rows) -> Tensor:
+        return rows.of(walk.activity.output(tie)) - rows.of(walk.activity.z[tie])
+
+    def _loss_to_come(self, walk: Walk, output: int) -> Tensor:
+        """By row of an output, its loss and those of the steps after it in the same stream, ``(*stack, rows)``."""
+        loss = walk.output_loss(output).value(walk.activity.h[output], walk.targets[output])
+        copies = walk.graph.ties[output].copies
+        if copies == 1:
+            return loss
+        return loss.unflatten(-1, (copies, -1)).flip(-2).cumsum(-2).flip(-2).flatten(-2)
+
+
+@dataclass(frozen=True)
+class VarianceAdjustedReinforce(Reinforce):
+    """REINFORCE with the baseline of least variance: ``d = (L - b) * (z* - z)``, for each unit
+    ``b = E[(z* - z)^2 L] / E[(z* - z)^2]`` (Bengio et al. 2013, eq. 10).
+
+    Both expectations are running means over the mini-batches before this one, so that the estimate stays unbiased.
+
+    Args:
+        decay: what one mini-batch leaves of the running means.
+    """
+
+    name: ClassVar[str] = "reinforce-va"
+    about: ClassVar[str] = "REINFORCE, variance-adjusted: less the baseline of least variance (Bengio et al. 2013)"
+    decay: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.decay < 1, f"decay must be in [0, 1), not {self.decay}")
+
+    def equip(self, graph: Graph) -> None:
+        """Keep the two running means of every hidden subgraph, 0 to begin with."""
+        super().equip(graph)
+        for base, units in {t.base: t.subgraph.units for t in graph.ties if not t.subgraph.is_output}.items():
+            graph.remember(f"{base} weighted loss", torch.zeros(1, units))
+            graph.remember(f"{base} weight", torch.zeros(1, units))
+
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """The loss over the baseline, times the score."""
+        weighted, weight = self._means(walk.graph, walk.graph.ties[tie].base)
+        baseline = torch.where(weight > 0, weighted / weight, 0)
+        return (incoming - baseline) * self._score(walk, tie, rows)
+
+    def learn(self, walk: Walk) -> None:
+        """Move the running means."""
+        for i, tied in enumerate(walk.graph.ties):
+            if tied.subgraph.is_output:
+                continue
+            copies = range(tied.copies)
+            rows = Rows(walk.activity.rows(copies), copies)
+            loss = self.incoming(walk, i, copies, walk.overlap(i, copies), walk.errors)
+            weight = self._score(walk, i, rows).square()
+            assert loss is not None
+            for mean, now in zip(self._means(walk.graph, tied.base), (weight * loss, weight), strict=True):
+                mean.lerp_(now.mean(-2, keepdim=True), 1 - self.decay)
+
+    def _means(self, graph: Graph, base: str) -> tuple[Tensor, Tensor]:
+        return graph.recall(f"{base} weighted loss", self.name), graph.recall(f"{base} weight", self.name)

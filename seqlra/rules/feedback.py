@@ -1,0 +1,103 @@
+"""Feedback alignment (FA, Lillicrap et al. 2016) and direct feedback alignment (DFA, Nøkland 2016).
+
+Both are the chain rule of back-propagation with fixed random matrices where it has the transposed weights. FA walks
+back from layer to layer; DFA takes the errors of the outputs straight to every hidden subgraph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from seqlra.errors import SeqlraError
+from seqlra.graph import Graph
+from seqlra.rules.base import Rows, Rule, Walk
+from seqlra.ties import Read, Reader, TiedCopies
+
+
+@dataclass(frozen=True)
+class FeedbackAlignment(Rule):
+    """FA: ``d = (d_above @ E) * f'(h)``, through the connections that have feedback weights.
+
+    Where a discretiser g stands on the way, its derivative is taken as 1.
+    """
+
+    name: ClassVar[str] = "fa"
+    about: ClassVar[str] = "feedback alignment: backprop with fixed random E for W^T (Lillicrap et al. 2016)"
+
+    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+        """E of the connection; None where it has none."""
+        return None if read.feedback is None else graph.feedback[read.feedback]
+
+    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """The chain rule through f."""
+        return incoming * walk.f(tie).derivative(*walk.state(tie, rows))
+
+
+@dataclass(frozen=True)
+class DirectFeedbackAlignment(FeedbackAlignment):
+    """DFA: ``d = (d_output @ B) * f'(h)`` with a matrix B ``(output units, units)`` for every hidden subgraph.
+
+    In a recurrent network a hidden subgraph takes the error of the output of its own step. The matrices are held with
+    the graph's feedback, as ``"B-<output>-<hidden>"``.
+    """
+
+    name: ClassVar[str] = "dfa"
+    about: ClassVar[str] = "direct feedback alignment: fixed random B straight from the output (Nøkland 2016)"
+
+    def equip(self, graph: Graph) -> None:
+        """Declare B from every output to every hidden subgraph."""
+        for i, tied in enumerate(graph.ties):
+            for reader in [] if tied.subgraph.is_output else straight_from_outputs(graph, i):
+                name, output = str(reader.read.feedback), graph.ties[reader.tie].subgraph
+                if name not in graph.feedback:
+                    graph.declare_feedback(name, (output.units, tied.subgraph.units))
+
+    def readers(self, graph: Graph, tie: int) -> list[Reader]:
+        """The outputs, as if each read the subgraph over a connection with error weights B."""
+        return straight_from_outputs(graph, tie)
+
+    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+        """B from an output to a hidden subgraph."""
+        if read.feedback not in graph.feedback:
+            raise SeqlraError("dfa needs feedback of its own: initialize(graph, seed, ..., rule=the rule)")
+        return graph.feedback[str(read.feedback)]
+
+
+def straight_from_outputs(graph: Graph, tie: int) -> list[Reader]:
+    """The outputs of the same steps, as readers of a hidden tie over a connection with feedback alone.
+
+    Raises:
+        SeqlraError: an output has not one copy for each copy of the subgraph.
+    """
+    tied = graph.ties[tie]
+    mine, found = _steps(graph, tied), []
+    for i, output in enumerate(graph.ties):
+        if not output.subgraph.is_output:
+            continue
+        copies, own = _copies(graph, output.base), _copies(graph, tied.base)
+        if copies != own:
+            raise SeqlraError(
+                f"this rule takes errors straight from the outputs, step by step: {tied.base!r} has {own} copies, "
+                f"the output {output.base!r} has {copies}"
+            )
+        theirs = _steps(graph, output)
+        low, high = max(mine.start, theirs.start), min(mine.stop, theirs.stop)
+        if low < high:
+            read = Read(tied.base, tied.first, weight="", feedback=f"B-{output.base}-{tied.base}")
+            here = range(low - mine.start, high - mine.start)
+            found.append(Reader(i, read, here, range(low - theirs.start, high - theirs.start)))
+    return found
+
+
+def _copies(graph: Graph, base: str) -> int:
+    """How many copies of a subgraph are computed (rather than fed)."""
+    return graph.layout.bases[base].blocks - len(graph.layout.bases[base].inputs)
+
+
+def _steps(graph: Graph, tied: TiedCopies) -> range:
+    """Which of the computed copies of its base these are, counted from 0."""
+    fed_before = sum(block < tied.first for block in graph.layout.bases[tied.base].inputs)
+    return range(tied.first - fed_before, tied.first - fed_before + tied.copies)
