@@ -129,28 +129,43 @@ class Prediction:
 
 
 @torch.no_grad()
-def measure(graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str) -> dict[str, float]:
-    """Run a graph over series that follow each other, statefully, and tell the metrics of `Prediction.evaluate`."""
+def walk(
+    graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, copies: int = 1
+) -> Iterator[tuple[Activity, Tensor]]:
+    """Run a graph statefully over series that follow each other: of every chunk what it computed, and the targets.
+
+    With ``copies`` each stream runs so many times side by side, with a state and draws of its own each time: the rows
+    of its copies lie next to each other, ``(steps * streams * copies, units)``; the targets are ``(steps * streams,)``.
+    """
     lists: dict[int, Graph] = {}
     state: dict[str, Tensor] = {}
-    loss, wrong, count, streams = 0.0, 0.0, 0, 1
+    rows = 1
     for part in series:
-        before, streams = streams, part.shape[1]
-        state = {n: s.unflatten(-2, (-1, before))[..., -streams:, :].flatten(-3, -2) for n, s in state.items()}
+        before, rows = rows, part.shape[1] * copies
+        state = {n: s.unflatten(-2, (-1, before))[..., -rows:, :].flatten(-3, -2) for n, s in state.items()}
         for x, t in chunks(part, length):
-            steps = len(t) // streams
+            steps = len(t) // part.shape[1]
             over = lists.setdefault(steps, graph.sharing(unroll(steps)))
-            activity = Activity(over, {"x": x, **(state or null_state(over, streams))})
+            activity = Activity(over, {"x": x.repeat_interleave(copies, 0), **(state or null_state(over, rows))})
             state = activity.carried()
-            (tie,) = over.output_ties
-            output, h = over.ties[tie].subgraph.loss, activity.h[tie]
-            assert isinstance(output, OutputLoss)
-            loss += output.value(h, t).sum().item()
-            wrong += 0.0 if tokens == "vectors" else (h.argmax(-1) != t).sum().item()
-            count += len(t)
+            yield activity, t
+
+
+def measure(graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str) -> dict[str, float]:
+    """Run a graph over series that follow each other, statefully, and tell the metrics of `Prediction.evaluate`."""
+    loss, wrong, count = 0.0, 0.0, 0
+    for activity, t in walk(graph, series, unroll, length):
+        (tie,) = activity.graph.output_ties
+        output, h = activity.graph.ties[tie].subgraph.loss, activity.h[tie]
+        assert isinstance(output, OutputLoss)
+        loss += output.value(h, t).sum().item()
+        wrong += 0.0 if tokens == "vectors" else (h.argmax(-1) != t).sum().item()
+        count += len(t)
     if tokens == "vectors":
         return {"loss": loss / count}
-    nats, error = loss / count, 100 * wrong / count
-    if tokens == "words":
-        return {"perplexity": math.exp(min(nats, 700.0)), "error": error}
-    return {"bpc": nats / math.log(2), "error": error}
+    return {**in_units_of(tokens, loss / count), "error": 100 * wrong / count}
+
+
+def in_units_of(tokens: str, nats: float) -> dict[str, float]:
+    """A mean cross-entropy as ``bpc``, bits per character, or as the ``perplexity`` per word."""
+    return {"perplexity": math.exp(min(nats, 700.0))} if tokens == "words" else {"bpc": nats / math.log(2)}
