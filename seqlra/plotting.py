@@ -1,15 +1,17 @@
-"""Pictures of a run."""
+"""Pictures of a run, and of several side by side."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from seqlra.checkpoint import write_atomically
 
@@ -20,6 +22,9 @@ METRICS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
 }
 """For each metric by which validation chooses: its axis, and its value over the training of an epoch."""
 
+MANY_EPOCHS = 30
+"""With more of them, points are no longer marked one by one."""
+
 
 def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, metric: str = "error") -> None:
     """The learning curve by epoch: the metric while training and on validation, and the depth of credit assignment."""
@@ -27,7 +32,7 @@ def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, met
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    marker = "o" if len(epochs) <= 30 else None
+    marker = "o" if len(epochs) <= MANY_EPOCHS else None
     above.plot(epochs, [train(row) for row in history], marker=marker, ms=3, label="training (while learning)")
     above.plot(epochs, [row[f"valid_{metric}"] for row in history], marker=marker, ms=3, label="validation")
     best = min(history, key=lambda row: row[f"valid_{metric}"])
@@ -39,8 +44,77 @@ def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, met
     above.grid(alpha=0.3)
     above.legend()
     below.plot(epochs, [row["depth"] for row in history], color="C2", marker=marker, ms=3)
-    below.set(xlabel="epoch", ylabel="mean depth\n(subgraphs)", ylim=(0, None))
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.set(ylabel="mean depth\n(subgraphs)", ylim=(0, None))
     below.grid(alpha=0.3)
+    _by_epoch(below)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one label of a comparison adds to the picture.
+
+    Args:
+        label: its words in the legend.
+        values: for each seed the metric on validation after each epoch; a seed that stopped early has fewer.
+    """
+
+    label: str
+    values: Sequence[Sequence[float]]
+
+    def bands(self) -> list[tuple[float, float, float]]:
+        """For each epoch the least, the mean and the greatest over the seeds that came so far."""
+        longest = max(map(len, self.values), default=0)
+        known = [[seed[nth] for seed in self.values if len(seed) > nth] for nth in range(longest)]
+        return [(min(values), math.fsum(values) / len(values), max(values)) for values in known]
+
+
+def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -> None:
+    """The metric on validation by epoch, one colour a label: the mean over its seeds, in a band from least to greatest.
+
+    Labels that coincide stay discernible: later ones are drawn thinner, broken and with smaller marks, on top.
+    """
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    axes = figure.subplots()
+    every = [value for each in curves for seed in each.values for value in seed]
+    for nth, each in enumerate(curves):
+        _draw(axes, each, nth, len(curves))
+    axes.set(ylabel=f"{METRICS[metric][0]} on validation", title=title)
+    if min(every) > 0 and max(every) > 10 * min(every):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())  # 10, not 10^1
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    elif metric == "error":
+        axes.set_ylim(0, None)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    _by_epoch(axes)
+    _save(figure, path)
+
+
+def _draw(axes: Axes, curves: Curves, nth: int, of: int) -> None:
+    bands = curves.bands()
+    epochs = range(1, len(bands) + 1)
+    above = (of - 1 - nth) / max(of - 1, 1)  # from 1, drawn first, to 0, drawn last
+    style: dict[str, Any] = {
+        "color": f"C{nth % 10}",
+        "linestyle": ("-", "--", "-.", ":")[nth % 4],
+        "linewidth": 1.4 + 2.2 * above,
+        "marker": "osD^vPX*<>"[nth % 10],
+        "markersize": 4 + 5 * above,
+        "markevery": 1 if len(bands) <= MANY_EPOCHS else (nth, max(len(bands) // 10, of)),
+    }
+    axes.plot(epochs, [mean for _, mean, _ in bands], label=curves.label, **style)
+    if len(curves.values) > 1:
+        low, high = [least for least, _, _ in bands], [greatest for _, _, greatest in bands]
+        axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def _by_epoch(axes: Axes) -> None:
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

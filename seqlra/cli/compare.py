@@ -1,0 +1,195 @@
+"""``seqlra compare``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqlra.cli import train
+from seqlra.cli.options import BOOKKEEPING, Json, option
+from seqlra.errors import SeqlraError, unknown
+
+if TYPE_CHECKING:
+    from seqlra.comparison import Comparison, Member
+    from seqlra.training import Trainer
+
+SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""Options that are not known here are those of ``seqlra train``, which reads them itself."""
+
+COMPARISON = "Comparison"
+TASKS = ("mlp", "rnn")
+
+ANSWERS = {
+    "rule": "name the rules in --rules",
+    "seed": "it belongs to the whole comparison: --seed is the first of --seeds N",
+    "out": "it belongs to the whole comparison",
+    "resume": "go on with: seqlra compare --resume DIR",
+    "json": "it belongs to the whole comparison",
+}
+"""Options of ``seqlra train`` that cannot be one member's, and what to do in their place."""
+
+
+def compare(
+    context: typer.Context,
+    task: Annotated[
+        str | None, typer.Argument(help="mlp or rnn; the options of seqlra train mlp (or rnn) follow.", metavar="TASK")
+    ] = None,
+    rules: Annotated[str | None, option(COMPARISON, "Rules with commas between: RULE, or LABEL=RULE.", False)] = None,
+    own: Annotated[
+        list[str] | None,
+        option(
+            COMPARISON, '"LABEL: options" for that one alone, which win over those for all; as often as needed.', False
+        ),
+    ] = None,
+    seeds: Annotated[int, option(COMPARISON, "How many seeds each has.")] = 1,
+    seed: Annotated[int, option(COMPARISON, "The first seed.")] = 0,
+    out: Annotated[Path | None, option(BOOKKEEPING, "Directory to make.", "runs/<name>")] = None,
+    resume: Annotated[
+        Path | None, option(BOOKKEEPING, "Go on with this comparison; it has its own options.", False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare rules, or settings of them, on one task: one table, one picture, one JSON object.
+
+    Every option of seqlra train mlp (or rnn) is accepted besides, and holds for all; see seqlra train mlp --help.
+
+        seqlra compare mlp --rules lra-fdbk,backprop --seeds 3 --out runs/cmp
+
+    Options for one alone, so that each gets the settings that suit it:
+
+        seqlra compare mlp --rules lra-fdbk,backprop --own "backprop: --lr 0.003" --hidden 128x8 --epochs 10
+
+    Two settings of one rule, each under a label:
+
+        seqlra compare mlp --rules k1=lra-diff,k5=lra-diff --own "k5: --inner-steps 5"
+
+    DIR holds compare.json, results.json, table.md, curves.png and a run directory LABEL-seedK of each.
+    After Ctrl-C, a crash or kill -9, what is done is not done again, and what was stopped goes on:
+
+        seqlra compare --resume runs/cmp
+    """
+    from seqlra.comparison import Comparison
+
+    if resume is not None:
+        _refuse_options(context, resume)
+        comparison = Comparison.open(resume)
+    else:
+        chosen = _members(context, task, rules, own or [], range(seed, seed + seeds))
+        name = f"compare-{task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+        comparison = Comparison.start(out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}")
+    _run(comparison, json)
+
+
+def _refuse_options(context: typer.Context, resume: Path) -> None:
+    """A resumed comparison is the one it was: whatever would change it is refused rather than ignored."""
+    given = [name for name in context.params if name not in ("resume", "json") and train.was_given(context, name)]
+    words = [*(context.params[name] if name == "task" else f"--{name}" for name in given), *context.args]
+    if words:
+        raise SeqlraError(
+            f"{words[0]} does not go with --resume: a resumed comparison keeps the options it was started with; "
+            f"go on with: seqlra compare --resume {resume}"
+        )
+
+
+def _members(context: typer.Context, task: str | None, rules: str | None, own: list[str], seeds: range) -> list[Member]:
+    """What the command line asks for: every label with every seed."""
+    from seqlra.comparison import Member
+
+    if not seeds:
+        raise SeqlraError(f"seeds must be at least 1, not {seeds.stop - seeds.start}")
+    if task not in TASKS:
+        hint = " (write it before the options)" if task and task.startswith("-") else ""
+        raise SeqlraError(f"{unknown('task', task or '', TASKS)}{hint}")
+    labels = _labels(rules)
+    options = _own_options(own, labels)
+    members = []
+    for label, rule in labels.items():
+        given = _parameters(context, task, [*context.args, *options[label]]) | {"rule": rule}
+        try:
+            members += [Member(label, train.config_of(task, given | {"seed": seed})) for seed in seeds]
+        except SeqlraError as error:
+            raise SeqlraError(f"{label}: {error}") from error
+    return members
+
+
+def _labels(text: str | None) -> dict[str, str]:
+    """The rule of each label, from ``RULE,LABEL=RULE,...``."""
+    if text is None:
+        raise SeqlraError("say what to compare: --rules lra-fdbk,backprop (seqlra list rules names them all)")
+    labels: dict[str, str] = {}
+    for entry in text.split(","):
+        label, named, rule = (part.strip() for part in entry.partition("="))
+        if not label or (named and not rule):
+            raise SeqlraError(f"cannot read {entry!r} in --rules {text!r}; accepted: RULE or LABEL=RULE, with commas")
+        if label in labels:
+            raise SeqlraError(f"{label!r} stands twice in --rules; give each its own label: a={label},b={label}")
+        labels[label] = rule or label
+    return labels
+
+
+def _own_options(own: list[str], labels: dict[str, str]) -> dict[str, list[str]]:
+    """The options of each label alone, from ``LABEL: options`` as often as given."""
+    options: dict[str, list[str]] = {label: [] for label in labels}
+    for text in own:
+        label, colon, words = (part.strip() for part in text.partition(":"))
+        if not colon or not words:
+            raise SeqlraError(f"cannot read --own {text!r}; accepted: --own 'LABEL: options', e.g. 'dfa: --lr 0.03'")
+        if label not in labels:
+            raise SeqlraError(f"--own {text!r} is for {label!r}, which is not in --rules; there: {', '.join(labels)}")
+        try:
+            options[label] += shlex.split(words)
+        except ValueError as error:
+            raise SeqlraError(f"cannot read --own {text!r}: {error}") from error
+    return options
+
+
+def _parameters(context: typer.Context, task: str, words: list[str]) -> dict[str, Any]:
+    """The words as options of ``seqlra train``, read by that command itself."""
+    command: Any = typer.main.get_command(train.app)
+    parsed = command.commands[task].make_context(f"compare {task}", list(words), parent=context.parent)
+    for name, answer in ANSWERS.items():
+        if train.was_given(parsed, name):
+            raise SeqlraError(f"--{name} cannot be an option of one run in a comparison: {answer}")
+    return dict(parsed.params)
+
+
+def _run(comparison: Comparison, json: bool) -> None:
+    from seqlra.cli.show import json_line, table
+    from seqlra.comparison import run_members
+    from seqlra.comparison import table as cells
+    from seqlra.training import Stopped
+
+    try:
+        run_members(comparison, lambda member: _watching(comparison, member))
+        results = comparison.write_results()
+    except (Stopped, KeyboardInterrupt):
+        raise train.Interrupted(f"stopped; go on with: seqlra compare --resume {comparison.path}") from None
+    header, *rows = cells(results)
+    table(f"{comparison.title}: {comparison.path}", rows, header, to_stderr=json)
+    if json:
+        json_line({**results, "out": str(comparison.path)})
+
+
+@contextmanager
+def _watching(comparison: Comparison, member: Member) -> Iterator[Callable[[Trainer], None]]:
+    """Say which member it is, show how it goes, and say what came out."""
+    from seqlra.cli.show import Watch
+
+    number = comparison.members.index(member) + 1
+    name = f"{number} of {len(comparison.members)}, {member.label}, seed {member.seed}"
+    print(name, file=sys.stderr, flush=True)
+    with Watch() as watch:
+        yield watch
+    outcome = comparison.outcome(member) or {}
+    if outcome.get("diverged"):
+        print(f"{name}: {outcome['message']}", file=sys.stderr, flush=True)
+    else:
+        metric = f"test_{comparison.metric}"
+        print(f"{name}: {metric.replace('_', ' ')} {outcome[metric]:.4g}", file=sys.stderr, flush=True)

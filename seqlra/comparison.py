@@ -1,0 +1,309 @@
+"""Several rules, or settings, side by side on one task: one run for each label and seed, one table, one picture.
+
+A comparison is a directory: ``compare.json`` (what is compared, written before work starts), an ordinary run directory
+``<label>-seed<k>/`` for each member, and ``results.json``, ``table.md`` and ``curves.png`` over the members that are
+done. A member that diverged has ``failed.json`` in place of ``result.json``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqlra.checkpoint import write_atomically
+from seqlra.config import Config, Text
+from seqlra.engine import update
+from seqlra.errors import Diverged, SeqlraError
+from seqlra.experiments import begin, describe, prepare, result_so_far, set_threads, title, train, versions
+from seqlra.plotting import METRICS, Curves, save_curve, save_curves
+from seqlra.rundir import Directory, RunDirectory
+from seqlra.training import Trainer
+
+Watching = Callable[["Member"], AbstractContextManager[Callable[[Trainer], None]]]
+"""What shows how a member goes: entered when it starts, and then called as ``watch`` of `experiments.train`."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a comparison: the setting that ``label`` names, with one seed.
+
+    Raises:
+        SeqlraError: the label cannot be part of the name of a folder.
+    """
+
+    label: str
+    config: Config
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self.label):
+            raise SeqlraError(f"the label {self.label!r} cannot name a folder; accepted: letters, digits and . _ + -")
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything in this run."""
+        return self.config.seed
+
+    @property
+    def folder(self) -> str:
+        """The name of its run directory."""
+        return f"{self.label}-seed{self.seed}"
+
+
+class Comparison(Directory):
+    """The files of one comparison.
+
+    Attributes:
+        members: its runs, in their order.
+        metric: what validation chooses by: "error", "bpc" or "perplexity".
+        command: the command line that it was made by, if any.
+    """
+
+    def __init__(self, path: Path, members: Sequence[Member] = (), metric: str = "error", command: str = "") -> None:
+        super().__init__(path)
+        self.members, self.metric, self.command = tuple(members), metric, command
+
+    @staticmethod
+    def start(path: Path, members: Sequence[Member], command: str = "") -> Comparison:
+        """Write down a new comparison, after a trial of each label.
+
+        Raises:
+            SeqlraError: two members of one name, members that are not of one task, a configuration that cannot be
+                used, or a directory that cannot be made.
+        """
+        _check(members)
+        metrics = [_try(member) for member in {member.label: member for member in reversed(members)}.values()]
+        Directory.create(path)
+        comparison = Comparison(path, members, metrics[0], command)
+        plain = [{"label": member.label, "config": member.config.to_dict()} for member in members]
+        about = {"command": command, "metric": comparison.metric, "versions": versions()}
+        comparison.write_json(comparison.about, {**about, "members": plain})
+        return comparison
+
+    @staticmethod
+    def open(path: Path) -> Comparison:
+        """An existing comparison.
+
+        Raises:
+            SeqlraError: there is none at ``path``, or its ``compare.json`` is damaged.
+        """
+        comparison = Comparison(path)
+        if not comparison.about.is_file():
+            raise SeqlraError(f"{path} is not a comparison: it has no compare.json")
+        plain = comparison.read_json(comparison.about)
+        try:
+            members = [Member(member["label"], Config.from_dict(member["config"])) for member in plain["members"]]
+            _check(members)
+            return Comparison(path, members, {name: name for name in METRICS}[plain["metric"]], plain["command"])
+        except (KeyError, TypeError, SeqlraError) as error:
+            raise SeqlraError(f"{comparison.about} is damaged: {error}") from error
+
+    @property
+    def about(self) -> Path:
+        """The path of ``compare.json``."""
+        return self.path / "compare.json"
+
+    @property
+    def title(self) -> str:
+        """One line for tables and pictures: the task, the network where all have the same, the data."""
+        networks = {describe(member.config.network) for member in self.members}
+        config = self.members[0].config
+        return ", ".join([config.task, *(networks if len(networks) == 1 else ()), config.data.dataset])
+
+    def run_of(self, member: Member) -> RunDirectory:
+        """The run directory of a member, which need not be there yet."""
+        return RunDirectory(self.path / member.folder)
+
+    def outcome(self, member: Member) -> dict[str, Any] | None:
+        """The result of a member that is done, one that diverged too (``diverged`` says so); None before.
+
+        Raises:
+            SeqlraError: it is damaged.
+        """
+        run = self.run_of(member)
+        for path, diverged in ((run.result, False), (_failed(run), True)):
+            if path.exists():
+                return {"run": member.folder, "diverged": diverged, **run.read_json(path)}
+        return None
+
+    def results(self) -> dict[str, Any]:
+        """All that came out so far: one row a label, over the seeds that are done; see `row`."""
+        rows = []
+        for label in {member.label: None for member in self.members}:
+            outcomes = [self.outcome(member) for member in self.members if member.label == label]
+            rows.append({"label": label, **row([outcome for outcome in outcomes if outcome], self.metric)})
+        done = sum(len(each["members"]) for each in rows)
+        config = self.members[0].config
+        about = {"task": config.task, "dataset": config.data.dataset, "title": self.title, "metric": self.metric}
+        return {**about, "done": done, "of": len(self.members), "versions": versions(), "rows": rows}
+
+    def write_results(self) -> dict[str, Any]:
+        """Write ``results.json``, ``table.md`` and ``curves.png`` over the members that are done; return `results`."""
+        results = self.results()
+        self.write_json(self.path / "results.json", results)
+        text = self._markdown(results)
+        write_atomically(self.path / "table.md", lambda temporary: temporary.write_text(text))
+        curves = [self._curves(each) for each in results["rows"] if each["members"]]
+        if any(any(curve.values) for curve in curves):
+            save_curves(self.path / "curves.png", curves, self.title, self.metric)
+        return results
+
+    def _curves(self, of: Mapping[str, Any]) -> Curves:
+        chosen = told(of[f"test_{self.metric}"])
+        note = f", {len(of['diverged'])} diverged" if of["diverged"] else ""
+        histories = [RunDirectory(self.path / member["run"]).read_metrics() for member in of["members"]]
+        values = [[epoch[f"valid_{self.metric}"] for epoch in history] for history in histories]
+        return Curves(f"{of['label']}: test {chosen}{note}", values)
+
+    def _markdown(self, results: Mapping[str, Any]) -> str:
+        header, *cells = table(results)
+        lines = [f"**{self.title}**", "", "| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+        lines += ["| " + " | ".join(each) + " |" for each in cells]
+        if self.command:
+            lines += ["", f"`{self.command}`"]
+        return "\n".join(lines) + "\n"
+
+
+def run_members(comparison: Comparison, watching: Watching = lambda member: nullcontext(lambda trainer: None)) -> None:
+    """Run what is not done yet, one member after the other; after each the results are written anew.
+
+    A member that was stopped goes on from its checkpoint; one that diverges is recorded, and the others go on.
+
+    Raises:
+        Stopped: the user asked to stop; a checkpoint was kept.
+        SeqlraError: data or files that have gone or changed since the comparison was started.
+    """
+    for member in comparison.members:
+        if comparison.outcome(member) is None:
+            with watching(member) as watch:
+                run_member(comparison, member, watch)
+            comparison.write_results()
+
+
+def run_member(comparison: Comparison, member: Member, watch: Callable[[Trainer], None]) -> None:
+    """Run one member to its end, from its checkpoint where it has one; errors as for `run_members`."""
+    run = comparison.run_of(member)
+    set_threads(member.config.threads)
+    experiment = prepare(member.config)
+    run.path.mkdir(exist_ok=True)
+    if run.config.exists():
+        experiment.check_vocabulary(run)
+    else:
+        begin(experiment, run)
+    try:
+        train(experiment, run, resume=True, watch=watch)
+    except Diverged as error:
+        run.write_json(_failed(run), {"message": str(error), **result_so_far(experiment, run)})
+    if history := run.read_metrics():
+        save_curve(run.curve, history, title(member.config), comparison.metric)
+
+
+def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """The outcomes of one label over its seeds, as one row of ``results.json``.
+
+    ``test_<metric>``, ``valid_<metric>``, ``ms_per_update`` and ``mean_depth`` are each told as ``mean``, ``min``,
+    ``max`` and ``all`` (in the order of ``seeds``; None where a seed diverged before its first epoch ended).
+    ``diverged`` holds the seeds that did; their figures are those of the weights that validation chose until then.
+    """
+    steps = [(outcome["train_seconds"], outcome["steps"]) for outcome in outcomes]
+    return {
+        "rule": outcomes[0]["rule"] if outcomes else None,
+        "seeds": [outcome["seed"] for outcome in outcomes],
+        "diverged": [outcome["seed"] for outcome in outcomes if outcome["diverged"]],
+        **{f"{split}_{metric}": _spread(o.get(f"{split}_{metric}") for o in outcomes) for split in ("test", "valid")},
+        "ms_per_update": _spread(1000 * seconds / count if count else None for seconds, count in steps),
+        "mean_depth": _spread(outcome.get("mean_depth") for outcome in outcomes),
+        "best_epochs": [outcome["best_epoch"] for outcome in outcomes],
+        "members": list(outcomes),
+    }
+
+
+def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The rows of `Comparison.results` as cells of text, below a header."""
+    metric = results["metric"]
+    header = ("", f"test {METRICS[metric][0]}", "on validation", "ms an update", "mean depth", "best epoch", "notes")
+    rows: list[tuple[str, ...]] = [header]
+    for each in results["rows"]:
+        figures = [told(each[f"{split}_{metric}"]) for split in ("test", "valid")]
+        others = [told(each[name], spread=False) for name in ("ms_per_update", "mean_depth")]
+        label = each["label"] if each["rule"] in (None, each["label"]) else f"{each['label']} ({each['rule']})"
+        epochs = ", ".join(str(epoch) for epoch in each["best_epochs"])
+        rows.append((label, *figures, *others, epochs, _notes(each)))
+    return rows
+
+
+def told(figure: Mapping[str, Any], spread: bool = True) -> str:
+    """A figure over seeds in a few words: its mean, and with ``spread`` how many seeds there are and their range."""
+    known = [value for value in figure["all"] if value is not None]
+    if not known:
+        return "-"
+    text = f"{figure['mean']:.2f}"
+    if spread and len(known) > 1:
+        text += f" ({len(known)} seeds, {figure['min']:.2f} to {figure['max']:.2f})"
+    return text
+
+
+def _notes(of: Mapping[str, Any]) -> str:
+    if not of["members"]:
+        return "not run yet"
+    notes = []
+    for member in of["members"]:
+        if member["diverged"]:
+            notes.append(f"seed {member['seed']} diverged in epoch {member['epochs'] + 1}")
+    return ", ".join(notes)
+
+
+def _spread(values: Iterable[float | None]) -> dict[str, Any]:
+    every = list(values)
+    known = [value for value in every if value is not None]
+    if not known:
+        return {"mean": None, "min": None, "max": None, "all": every}
+    return {"mean": math.fsum(known) / len(known), "min": min(known), "max": max(known), "all": every}
+
+
+def _failed(run: RunDirectory) -> Path:
+    return run.path / "failed.json"
+
+
+def _check(members: Sequence[Member]) -> None:
+    """Raise `SeqlraError` unless there are members, each with a folder of its own, of one task on one device."""
+    if not members:
+        raise SeqlraError("a comparison needs at least one member")
+    folders: dict[str, str] = {}
+    for member in members:
+        if (name := member.folder.lower()) in folders:  # some file systems take A and a for the same
+            raise SeqlraError(f"two members of the comparison would both be {folders[name]}; give each its own label")
+        folders[name] = member.folder
+        for setting, value in _common(member.config).items():
+            first = _common(members[0].config).get(setting)
+            if value != first:
+                raise SeqlraError(
+                    f"{member.label} has another {setting} than {members[0].label} ({value}, not {first}); "
+                    "what is compared has the same data, device and threads"
+                )
+
+
+def _common(config: Config) -> dict[str, Any]:
+    """What all members share: what they are measured on, and what their time depends on."""
+    data = config.to_dict()["data"]
+    if isinstance(config.data, Text):  # how training walks through a text may differ, as a mini-batch of images may
+        del data["streams"], data["unroll"]
+    return {"task": config.task, **data, "device": config.device, "threads": config.threads}
+
+
+def _try(member: Member) -> str:
+    """Make one update, so that what cannot run is told before anything trains; returns the metric of validation.
+
+    Raises:
+        SeqlraError: it cannot run.
+    """
+    try:
+        experiment = prepare(member.config)
+        update(experiment.graph, experiment.rule, *experiment.task.batch(0))
+    except SeqlraError as error:
+        raise SeqlraError(f"{member.label}: {error}") from error
+    return experiment.task.selects
