@@ -71,11 +71,12 @@ Place = tuple[str, int]  # a node's storage and its block there
 @dataclass(frozen=True)
 class Layout:
     """Which subgraphs run together, in topological order, the storages they read from and write to, and where in
-    these each node's rows lie."""
+    these each node's rows lie; ``outputs`` are by tie the numbers of the output ties that depend on it."""
 
     ties: tuple[TiedCopies, ...]
     bases: dict[str, Base]
     places: dict[str, Place]
+    outputs: tuple[tuple[int, ...], ...]
 
 
 def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
@@ -156,7 +157,16 @@ def tie(nodes: Sequence[Input | Subgraph]) -> Layout:
             apart |= {places[runs[i][0].name][0] for i in cycle.args[1]}
     if all(len(run) == 1 for run in runs):
         ranks.sort(key=lambda i: order[runs[i][0].name])  # the order of the list, as a person wrote it
-    return Layout(_with_readers([_tied(runs[i], places, inputs) for i in ranks]), _bases(nodes, places), places)
+    ties = _with_readers([_tied(runs[i], places, inputs) for i in ranks])
+    return Layout(ties, _bases(nodes, places), places, _outputs(ties))
+
+
+def _outputs(ties: tuple[TiedCopies, ...]) -> tuple[tuple[int, ...], ...]:
+    """By tie, the outputs that depend on it; an output depends on itself."""
+    found: list[set[int]] = [{i} if tied.subgraph.is_output else set() for i, tied in enumerate(ties)]
+    for i, tied in reversed(list(enumerate(ties))):
+        found[i].update(*(found[reader.tie] for reader in tied.readers))
+    return tuple(tuple(sorted(numbers)) for numbers in found)
 
 
 def _tied(run: list[Subgraph], places: dict[str, Place], inputs: set[str]) -> TiedCopies:

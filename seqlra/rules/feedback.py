@@ -48,7 +48,7 @@ class DirectFeedbackAlignment(FeedbackAlignment):
     about: ClassVar[str] = "direct feedback alignment: fixed random B straight from the output (Nøkland 2016)"
 
     def equip(self, graph: Graph) -> None:
-        """Declare B from every output to every hidden subgraph."""
+        """Declare B from every output to every hidden subgraph that has a part in it."""
         for i, tied in enumerate(graph.ties):
             for reader in [] if tied.subgraph.is_output else straight_from_outputs(graph, i):
                 name, output = str(reader.read.feedback), graph.ties[reader.tie].subgraph
@@ -67,16 +67,15 @@ class DirectFeedbackAlignment(FeedbackAlignment):
 
 
 def straight_from_outputs(graph: Graph, tie: int) -> list[Reader]:
-    """The outputs of the same steps, as readers of a hidden tie over a connection with feedback alone.
+    """The outputs of the same steps that depend on a hidden tie, as readers of it over connections with feedback alone.
 
     Raises:
         SeqlraError: an output has not one copy for each copy of the subgraph.
     """
     tied = graph.ties[tie]
     mine, found = _steps(graph, tied), []
-    for i, output in enumerate(graph.ties):
-        if not output.subgraph.is_output:
-            continue
+    for i in graph.layout.outputs[tie]:
+        output = graph.ties[i]
         copies, own = _copies(graph, output.base), _copies(graph, tied.base)
         if copies != own:
             raise SeqlraError(
