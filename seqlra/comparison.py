@@ -188,7 +188,7 @@ def run_member(comparison: Comparison, member: Member, watch: Callable[[Trainer]
     """Run one member to its end, from its checkpoint where it has one; errors as for `run_members`."""
     run = comparison.run_of(member)
     set_threads(member.config.threads)
-    experiment = prepare(member.config)
+    experiment = prepare(member.config, fresh=not run.checkpoint.exists())
     run.path.mkdir(exist_ok=True)
     if run.config.exists():
         experiment.check_vocabulary(run)
@@ -302,7 +302,7 @@ def _try(member: Member) -> str:
         SeqlraError: it cannot run.
     """
     try:
-        experiment = prepare(member.config)
+        experiment = prepare(member.config, fresh=True)
         update(experiment.graph, experiment.rule, *experiment.task.batch(0))
     except SeqlraError as error:
         raise SeqlraError(f"{member.label}: {error}") from error

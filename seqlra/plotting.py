@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from seqlra.checkpoint import write_atomically
 
@@ -24,6 +25,9 @@ METRICS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
 
 MANY_EPOCHS = 30
 """With more of them, points are no longer marked one by one."""
+
+MARKS = 24
+"""About how many marks the curves of a comparison have between them, by which they are told apart."""
 
 
 def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, metric: str = "error") -> None:
@@ -72,19 +76,19 @@ class Curves:
 def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -> None:
     """The metric on validation by epoch, one colour a label: the mean over its seeds, in a band from least to greatest.
 
-    Labels that coincide stay discernible: later ones are drawn thinner, broken and with smaller marks, on top.
+    Labels that coincide stay discernible: each has marks at places of its own, and later lines are thinner.
     """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
     every = [value for each in curves for seed in each.values for value in seed]
-    for nth, each in enumerate(curves):
-        _draw(axes, each, nth, len(curves))
     axes.set(ylabel=f"{METRICS[metric][0]} on validation", title=title)
     if min(every) > 0 and max(every) > 10 * min(every):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(ScalarFormatter())  # 10, not 10^1
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    elif metric == "error":
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
+    for nth, each in enumerate(curves):
+        _draw(axes, each, nth, len(curves))
+    if metric == "error" and axes.get_yscale() == "linear":
         axes.set_ylim(0, None)
     axes.grid(alpha=0.3, which="both")
     axes.legend()
@@ -93,26 +97,35 @@ def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -
 
 
 def _draw(axes: Axes, curves: Curves, nth: int, of: int) -> None:
-    bands = curves.bands()
-    epochs = range(1, len(bands) + 1)
+    """Draw one label of several: a line through its means, with marks where no other label has any."""
+    low, means, high = np.array(curves.bands()).reshape(-1, 3).T
     above = (of - 1 - nth) / max(of - 1, 1)  # from 1, drawn first, to 0, drawn last
     style: dict[str, Any] = {
+        "label": curves.label,
         "color": f"C{nth % 10}",
-        "linestyle": ("-", "--", "-.", ":")[nth % 4],
-        "linewidth": 1.4 + 2.2 * above,
-        "marker": "osD^vPX*<>"[nth % 10],
-        "markersize": 4 + 5 * above,
-        "markevery": 1 if len(bands) <= MANY_EPOCHS else (nth, max(len(bands) // 10, of)),
+        "linewidth": 1.2 + 1.6 * above,
+        "marker": "osD^vPX*<>hd"[nth % 12],
+        "markersize": 6 + 4 * above,
     }
-    axes.plot(epochs, [mean for _, mean, _ in bands], label=curves.label, **style)
+    if len(means) < 2:  # no line to be drawn: a point beside those of the others, or only the words of the legend
+        beside = np.full(len(means), 0.5 + (nth + 0.5) / of)
+        axes.errorbar(beside, means, [means - low, high - means], **style)
+        return
+    epochs = np.arange(1, len(means) + 1)
+    rounds = max(MARKS // of, 2)  # of marks, one a label in each
+    marks = 1 + (len(epochs) - 1) * (np.arange(rounds) + (nth + 0.5) / of) / rounds
+    x = np.union1d(epochs, marks)
+    logarithmic = axes.get_yscale() == "log"
+    y = np.exp(np.interp(x, epochs, np.log(means))) if logarithmic else np.interp(x, epochs, means)
+    broken = ("-", "--", "-.", ":")[nth % 4]
+    axes.plot(x, y, linestyle=broken, markevery=np.searchsorted(x, marks).tolist(), **style)
     if len(curves.values) > 1:
-        low, high = [least for least, _, _ in bands], [greatest for _, _, greatest in bands]
         axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def _by_epoch(axes: Axes) -> None:
     axes.set(xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _save(figure: Figure, path: Path) -> None:
