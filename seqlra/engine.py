@@ -99,39 +99,54 @@ def _output(activity: Activity) -> Tensor:
     return activity.z[ties[0]] if len(ties) == 1 else torch.cat([activity.z[i] for i in ties], -2)
 
 
-def updates_of(walk: Walk, where: Callable[[Tensor], Tensor]) -> dict[Tensor, Tensor]:
-    """By parameter, its update: ``dW = source^T d`` and ``db = sum d``, summed where names are shared, then finished.
+class Updates(dict[Tensor, Tensor]):
+    """By parameter, its update: a tensor of its shape that ``where`` gives, made zero at its first use."""
 
-    Args:
-        walk: the errors of every tie.
-        where: gives, for a parameter, the tensor of its shape to leave its update in; what is in it is overwritten.
-    """
-    graph, rule = walk.graph, walk.rule
-    scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
-    found: dict[Tensor, Tensor] = {}
+    def __init__(self, where: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._where = where
 
-    def into(parameter: Tensor) -> Tensor:
-        if parameter not in found:
-            found[parameter] = where(parameter).zero_()
-        return found[parameter]
+    def __missing__(self, parameter: Tensor) -> Tensor:
+        self[parameter] = zeros = self._where(parameter).zero_()
+        return zeros
 
-    for tied, d, rows in zip(graph.ties, walk.errors, walk.rows, strict=True):
-        if d is None:
-            continue
+    def add(
+        self, activity: Activity, tie: int, copies: range, d: Tensor, rows: Tensor | None = None, scale: float = 1.0
+    ) -> None:
+        """Add ``scale * source^T d`` and ``scale * sum d`` for these copies of a tie.
+
+        Args:
+            activity: what the sources put out.
+            tie, copies: which copies.
+            d: their errors, ``(*stack, rows, units)``.
+            rows: the numbers of the rows of these copies that ``d`` has; None: all of them.
+            scale: a factor.
+        """
+        graph, tied = activity.graph, activity.graph.ties[tie]
         for read in tied.reads:
-            source = walk.activity.source(read, range(tied.copies))
+            source = activity.source(read, copies)
             if rows is not None:
                 source = source.index_select(-2 if source.dtype.is_floating_point else -1, rows)
-            _add_product(into(graph.weights[read.weight]), source, d, scale)
+            _add_product(self[graph.weights[read.weight]], source, d, scale)
         if tied.subgraph.bias is not None:
-            into(graph.biases[tied.subgraph.bias]).add_(d.sum(-2), alpha=scale)
+            self[graph.biases[tied.subgraph.bias]].add_(d.sum(-2), alpha=scale)
+
+
+def updates_of(walk: Walk, where: Callable[[Tensor], Tensor]) -> Updates:
+    """The update of every parameter, summed where names are shared, then finished; ``where`` says in which tensors."""
+    graph, rule = walk.graph, walk.rule
+    scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
+    updates = Updates(where)
+    for i, (d, rows) in enumerate(zip(walk.errors, walk.rows, strict=True)):
+        if d is not None:
+            updates.add(walk.activity, i, range(graph.ties[i].copies), d, rows, scale)
     for held, axes in ((graph.weights, 2), (graph.biases, 1)):
         for parameter in held.values():
-            total = into(parameter)
+            total = updates[parameter]
             finished = rule.finish(total, axes)
             if finished is not total:
                 total.copy_(finished)
-    return found
+    return updates
 
 
 def _grad(parameter: Tensor) -> Tensor:

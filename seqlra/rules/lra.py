@@ -91,6 +91,34 @@ class _LRA(Rule):
         scaled = normalize(batches, self.c2, (-2, -1)).flatten(-3, -2)
         return torch.add(h, scaled, alpha=-self.beta)
 
+    def displacement(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """What `displaced` is given for these rows, at the first step where there are several."""
+        return incoming
+
+    def clipped(self, walk: Walk) -> dict[str, Tensor]:
+        """By hidden subgraph, the share ``(*stack,)`` of its samples whose displacement is cut to c2.
+
+        With c2 per batch a mini-batch is cut whole. Where c2 is off nothing is, and the mapping is empty.
+        """
+        cut: dict[str, list[Tensor]] = {}
+        if self.c2 is None:
+            return {}
+        errors = [walk._all_rows(i) for i in range(len(walk.errors))]
+        for i, tied in enumerate(walk.graph.ties):
+            if errors[i] is None or tied.subgraph.is_output:
+                continue
+            everyone = range(tied.copies)
+            rows = Rows(walk.activity.rows(everyone), everyone)
+            incoming = self.incoming(walk, i, everyone, walk.overlap(i, everyone), errors)
+            assert incoming is not None  # what no error comes to has none of its own
+            cut.setdefault(tied.base, []).append(self._cut(self.displacement(walk, i, rows, incoming), tied.copies))
+        return {base: torch.cat(of_ties, -1).mean(-1) for base, of_ties in cut.items()}
+
+    def _cut(self, displacement: Tensor, copies: int) -> Tensor:
+        """1 for each sample ``(*stack, rows)`` (or each mini-batch) that Normalize shortens, 0 where it does not."""
+        vectors = displacement.unflatten(-2, (copies, -1)).flatten(-2) if self.c2_per == "batch" else displacement
+        return (torch.linalg.vector_norm(vectors, dim=-1) > self.c2).to(displacement.dtype)
+
     def finish(self, update: Tensor, axes: int) -> Tensor:
         """``Normalize(update, c1)``, once for the whole update of a parameter (tied copies summed)."""
         return normalize(update, self.c1, tuple(range(-axes, 0)))
@@ -153,6 +181,10 @@ class LRADiff(_LRA):
     def skips(self) -> bool:
         """Only with one step: further ones re-run whole subgraphs."""
         return super().skips and self.steps == 1
+
+    def displacement(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """Down the derivative of f, too, unless the output itself is displaced."""
+        return incoming if self.form == "post" else incoming * walk.f(tie).derivative(*walk.state(tie, rows))
 
     def target(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """K steps of lines "Find target for layer l - 1", re-running the subgraphs that read these rows."""
