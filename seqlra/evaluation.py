@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from seqlra.checkpoint import write_atomically
 from seqlra.engine import run
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.losses import OutputLoss
 from seqlra.subgraph import Input, Subgraph
-from seqlra.tasks.prediction import Unroll, walk
+from seqlra.tasks.classification import Classification
+from seqlra.tasks.prediction import Prediction, Unroll, in_units_of, walk
 from seqlra.tasks.randomness import seeded
 from seqlra.units import DISCRETIZERS, Discretizer, discretizer
 
@@ -29,8 +33,8 @@ MOST = 100_000
 ROWS = 2_000  # images times samples that run at once
 NUMBERS = 20_000_000  # of one layer over a chunk of a text that may be kept at once
 
-Watch = Callable[[int], None]
-"""Told of how many more rows are done."""
+Watch = Callable[[int, int], None]
+"""Told how many rows are done, and of how many."""
 
 
 def mean_field(nodes: Sequence[Input | Subgraph]) -> list[Input | Subgraph]:
@@ -182,7 +186,9 @@ class Answers:
         return found
 
 
-def posterior(graph: Graph, x: Tensor, samples: int, seed: int = 0, watch: Watch = lambda rows: None) -> Posterior:
+def posterior(
+    graph: Graph, x: Tensor, samples: int, seed: int = 0, watch: Watch = lambda done, total: None
+) -> Posterior:
     """Run a network so many times over each of the rows ``x (rows, units)``.
 
     The draws start from ``seed``; those of training go on as if nothing had been drawn.
@@ -191,13 +197,13 @@ def posterior(graph: Graph, x: Tensor, samples: int, seed: int = 0, watch: Watch
         SeqlraError: more than one sample of a network that draws nothing, too many or too few samples, or an output
             that is not a distribution over classes.
     """
-    _check(graph, samples)
-    parts = []
+    check_samples(graph, samples)
+    parts: list[Posterior] = []
     with seeded(seed, x.device):
         for few in x.split(max(1, ROWS // samples)):
             probabilities = run(graph, few.repeat_interleave(samples, 0))
             parts.append(Posterior.of(probabilities.unflatten(-2, (-1, samples))))
-            watch(len(few))
+            watch(sum(len(part.mean) for part in parts), len(x))
     return _joined(parts, -2)
 
 
@@ -208,7 +214,7 @@ def answers_over(
     length: int,
     samples: int,
     seed: int = 0,
-    watch: Watch = lambda rows: None,
+    watch: Watch = lambda done, total: None,
 ) -> Answers:
     """Run an RNN so many times over series that follow each other (see `seqlra.tasks.prediction`), each time with a
     state of its own, and average what it predicts at every step; ``length`` is the most steps to run at once.
@@ -216,19 +222,91 @@ def answers_over(
     Raises:
         SeqlraError: as of `posterior`.
     """
-    _check(graph, samples)
+    check_samples(graph, samples)
     width = max(node.units for node in graph.nodes)
     length = max(1, min(length, NUMBERS // (series[0].shape[1] * samples * width)))
-    parts = []
+    total = sum(part[1:].shape[:2].numel() for part in series)
+    parts: list[Answers] = []
     with seeded(seed, series[0].device):
         for activity, truth in walk(graph, series, unroll, length, samples):
             (tie,) = activity.graph.output_ties
             parts.append(Posterior.of(activity.z[tie].unflatten(-2, (-1, samples))).answers(truth))
-            watch(len(truth))
+            watch(sum(len(part.truth) for part in parts), total)
     return _joined(parts, -1)
 
 
-def _check(graph: Graph, samples: int) -> None:
+@dataclass(frozen=True)
+class Evaluation:
+    """What the samples say about a split, with the mean-field pass beside them.
+
+    Attributes:
+        answers, mean_field: of the samples together, and of the mean-field pass.
+        posterior: the samples of images, class by class; None for text, where that would be large.
+        tokens: "chars" or "words" for text, else None.
+    """
+
+    answers: Answers
+    mean_field: Answers
+    posterior: Posterior | None = None
+    tokens: str | None = None
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Those of the ``posterior``, of ``one_draw`` (M = 1) and of the ``mean_field`` pass: see `Answers`. For text
+        they have ``bpc`` or ``perplexity``, too."""
+        told = {
+            "posterior": self.answers.metrics(),
+            "one_draw": self.answers.one_draw(),
+            "mean_field": self.mean_field.metrics(),
+        }
+        if self.tokens:
+            told = {way: {**metrics, **in_units_of(self.tokens, metrics["loss"])} for way, metrics in told.items()}
+        return told
+
+    def classes(self) -> list[ClassRow]:
+        """See `Answers.by_class`; none for text."""
+        return [] if self.posterior is None else self.answers.by_class()
+
+    def save(self, path: Path) -> None:
+        """Write a NumPy archive: of images ``mean`` and ``variance`` ``(n, classes)`` and the ``targets (n,)``, of text
+        every field of `Answers`."""
+        if self.posterior is None:
+            arrays = vars(self.answers)
+        else:
+            arrays = {"mean": self.posterior.mean, "variance": self.posterior.variance, "targets": self.answers.truth}
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:  # a name would get the ending .npz
+                np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()})
+
+        write_atomically(path, write)
+
+
+def evaluate(
+    graph: Graph,
+    task: Classification | Prediction,
+    split: str,
+    samples: int,
+    seed: int = 0,
+    watch: Watch = lambda done, total: None,
+) -> Evaluation:
+    """Measure a network on a split of its task, with so many samples of every image or trajectory.
+
+    Raises:
+        SeqlraError: as of `posterior`.
+    """
+    if isinstance(task, Prediction):
+        series, unroll, length = task.held_out[split], task.unroll, task.length
+        answers = answers_over(graph, series, unroll, length, samples, seed, watch)
+        mean = answers_over(graph, series, lambda steps: mean_field(unroll(steps)), length, 1)
+        return Evaluation(answers, mean, tokens=task.tokens)
+    data = task.images.part(split)
+    found = posterior(graph, data.x, samples, seed, watch)
+    mean = posterior(graph.sharing(mean_field(graph.nodes)), data.x, 1).answers(data.t)
+    return Evaluation(found.answers(data.t), mean, found)
+
+
+def check_samples(graph: Graph, samples: int) -> None:
+    """Raise `SeqlraError` unless so many samples of this network can be had, and say more than one of them does."""
     if not 1 <= samples <= MOST:
         raise SeqlraError(f"samples must be from 1 to {MOST}, not {samples}")
     output = graph.outputs[-1].loss

@@ -21,8 +21,7 @@ from seqlra.rules import Rule, rule
 from seqlra.rundir import RunDirectory
 from seqlra.tasks.classification import Classification
 from seqlra.tasks.images import load_images
-from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering, measure
-from seqlra.tasks.randomness import seeded
+from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
 from seqlra.tasks.text import load_text, read_text
 from seqlra.training import Trainer
 from seqlra.units import discretizer
@@ -247,8 +246,9 @@ def load_network(run: RunDirectory, device: str = "auto") -> tuple[Graph, Vocabu
     return graph, vocabulary
 
 
-def evaluate_text(run: RunDirectory, text: Path, device: str = "auto") -> dict[str, Any]:
-    """Metrics of the chosen network of an RNN run over a whole text, with how many tokens it did not know.
+def load_on_text(run: RunDirectory, text: Path, device: str = "auto") -> tuple[Graph, Prediction, dict[str, int]]:
+    """The chosen network of an RNN run, the whole of a text as the split "text" of a task, and how many ``tokens`` that
+    is and how many of them training never saw, ``unknown_tokens``.
 
     Raises:
         SeqlraError: the run or the text cannot be used.
@@ -257,9 +257,10 @@ def evaluate_text(run: RunDirectory, text: Path, device: str = "auto") -> dict[s
     config = read_config(run)
     assert isinstance(config.data, Text)
     ids = vocabulary.encode(read_text(text)).to(next(graph.parameters()).device)
-    with seeded(config.seed, ids.device):
-        metrics = measure(graph, covering(ids), unroll(config, vocabulary), config.data.unroll, config.data.tokens)
-    return {**metrics, "tokens": len(ids), "unknown_tokens": vocabulary.unknown(ids)}
+    series = covering(ids)
+    length = min(config.data.unroll, len(series[0]) - 1)
+    task = Prediction(series[0], {"text": series}, unroll(config, vocabulary), length, config.data.tokens, config.seed)
+    return graph, task, {"tokens": len(ids), "unknown_tokens": vocabulary.unknown(ids)}
 
 
 def read_vocabulary(run: RunDirectory) -> Vocabulary:

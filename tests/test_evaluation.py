@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable
 from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import filled
+from matplotlib.image import imread
 from torch import Tensor
 
 from seqlra import Discretizer, Graph, SeqlraError, elman, evaluation, mlp
+from seqlra.cli import main
 from seqlra.evaluation import Answers, Posterior, answers_over, mean_field, posterior
+from seqlra.pictures import save_certainty, save_reliability
 from seqlra.tasks.prediction import measure
 from seqlra.units import DISCRETIZERS, discretizer
 
@@ -70,14 +79,14 @@ def test_however_many_rows_run_at_once_every_row_is_answered_in_its_place(monkey
     fixed = Discretizer("loaded dice", lambda z: (z > 0.5).to(z.dtype), mean=lambda z: z)
     graph, x = filled(mlp(4, [3, 2], 3, "sigmoid", fixed)), torch.randn(7, 4)
     monkeypatch.setattr(evaluation, "ROWS", 13)  # 2 rows at a time
-    told: list[int] = []
-    found = posterior(graph, x, 6, watch=told.append)
+    told: list[tuple[int, int]] = []
+    found = posterior(graph, x, 6, watch=lambda done, total: told.append((done, total)))
     W, b, z = graph.weights, graph.biases, x
     for layer in ("1", "2"):
         z = (torch.sigmoid(z @ W[f"W{layer}"] + b[f"b{layer}"]) > 0.5).double()
     torch.testing.assert_close(found.mean, (z @ W["W3"] + b["b3"]).softmax(-1).detach())
     assert found.variance.max() < 1e-30
-    assert told == [2, 2, 2, 1]
+    assert told == [(2, 7), (4, 7), (6, 7), (7, 7)]
 
 
 def test_the_mean_field_pass_is_plain_torch_with_sigmoid() -> None:
@@ -251,3 +260,141 @@ def test_the_mean_field_over_time_is_plain_torch_with_sigmoid() -> None:
         losses.append(torch.nn.functional.cross_entropy(z @ W["U"] + b["c"], after))
     answers = answers_over(graph, series, lambda steps: mean_field(bernoulli_rnn(steps)), 2, samples=1)
     assert answers.metrics()["loss"] == pytest.approx(torch.stack(losses).mean().item())
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def answers_of(confidence: Tensor, wrong: Tensor) -> Answers:
+    nothing = torch.zeros(len(confidence))
+    return Answers(wrong.long(), torch.zeros(len(confidence), dtype=torch.long), confidence, *([nothing] * 5))
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_the_most_and_the_least_certain_images_are_the_ones_that_are_shown(count: int, tmp_path: Path) -> None:
+    """All black but for those of middling confidence, which are left out where there are more than two blocks of 12."""
+    confidence = torch.linspace(0.2, 1, count)[torch.randperm(count)]
+    images = torch.ones(count, 4, 6)
+    if count > 24:
+        order = confidence.argsort()
+        images[order[12:-12]] = 0
+    save_certainty(tmp_path / "all.png", images, answers_of(confidence, confidence < 0.5), "title")
+    picture = imread(tmp_path / "all.png")[..., :3].mean(-1)
+    black = [(half < 0.05).mean() for half in np.split(picture[: len(picture) // 2 * 2], 2)]
+    shown = min(count, 12)
+    assert all(0.02 * shown < share < 0.05 * shown for share in black), black
+    save_certainty(tmp_path / "all.png", 1 - images, answers_of(confidence, confidence < 0.5), "title")
+    assert (imread(tmp_path / "all.png")[..., :3].mean(-1) < 0.05).mean() < 0.03  # nothing but the writing
+
+
+def test_the_reliability_of_all_bins_is_drawn_and_of_none_that_is_empty(tmp_path: Path) -> None:
+    """Bars of accuracy 1 in the right half alone fill that half."""
+    confidence = torch.linspace(0.54, 1, 100)
+    save_reliability(tmp_path / "r.png", answers_of(confidence, torch.zeros(100)), "title")
+    picture = imread(tmp_path / "r.png")[..., :3]
+    blue = (picture[..., 2] - picture[..., 0]) > 0.2
+    left, right = np.array_split(blue, 2, axis=1)
+    assert right.mean() > 0.4
+    assert left.mean() < 0.05
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+Run = Callable[[str], SimpleNamespace]
+
+
+@pytest.fixture
+def seqlra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the console script in this process, in an empty folder: its status, standard output and error."""
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.chdir(tmp_path)
+
+    def run(arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["seqlra", *arguments.split()])
+        capsys.readouterr()
+        try:
+            status = main() or 0
+        except SystemExit as end:
+            status = end.code or 0
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
+
+    return run
+
+
+def test_the_command_samples_tells_and_leaves_its_files(seqlra: Run, tmp_path: Path) -> None:
+    trained = seqlra("train mlp --hidden 16,12 --discretizer bernoulli --valid 13000 --steps 60 --out run")
+    assert trained.returncode == 0, trained.stderr
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    done = seqlra("evaluate run --samples 7 --json")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told, folder = json.loads(line), tmp_path / "run/evaluation-test"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "certainty.png",
+        "posterior.json",
+        "posterior.npz",
+        "reliability.png",
+    ]
+    assert json.loads((folder / "posterior.json").read_text()) == told
+    assert (told["samples"], told["seed"], told["split"]) == (7, 0, "test")
+    assert all((tmp_path / "run" / name).read_bytes() == content for name, content in before.items())
+    with np.load(folder / "posterior.npz") as arrays:
+        mean, variance, targets = (arrays[name] for name in ("mean", "variance", "targets"))
+    assert (mean.shape, variance.shape, targets.shape) == ((3000, 10), (3000, 10), (3000,))
+    assert told["test_error"] == pytest.approx(100 * (mean.argmax(-1) != targets).mean())
+    assert told["test_loss"] == pytest.approx(-np.log(mean[np.arange(3000), targets]).mean(), rel=1e-5)
+    assert told["test_loss"] < told["one_draw"]["loss"]  # Jensen
+    assert told["mean_field"].keys() == {"error", "loss", "calibration_error"}
+    assert [row["label"] for row in told["classes"]] == list(range(10))
+    assert sum(row["count"] for row in told["classes"]) == sum(bin["count"] for bin in told["reliability"]) == 3000
+    assert told["classes"][3]["variance"] == pytest.approx(variance[targets == 3, 3].mean(), rel=1e-5)
+    assert told["versions"].keys() == {"seqlra", "torch", "python"}
+
+    again = json.loads(seqlra("evaluate run --samples 7 --json --out other/folder").stdout)
+    assert {**again, "out": 0} == {**told, "out": 0}
+    another = json.loads(seqlra("evaluate run --samples 7 --json --seed 1").stdout)
+    assert another["test_loss"] != told["test_loss"]
+    shown = seqlra("evaluate run --samples 7")
+    assert all(word in shown.stdout for word in ("posterior", "one draw", "mean field", "mean variance"))
+
+
+def test_what_the_command_cannot_sample_is_one_clear_line(seqlra: Run, tmp_path: Path) -> None:
+    assert seqlra("train mlp --hidden 16 --discretizer sign --valid 13000 --steps 3 --out sign").returncode == 0
+    (tmp_path / "file").write_text("a file")
+    refused = {
+        "--samples 100": "the network draws nothing",
+        "--samples 0": "samples must be from 1 to 100000, not 0",
+        "--samples 1 --out file": "cannot write to file",
+        "--seed 3": "--out and --seed",
+        "--samples 1 --seed -1": "seed must be from 0",
+        "--samples 1 --seed 99999999999999999999": "seed must be from 0",
+    }
+    for given, says in refused.items():
+        done = seqlra(f"evaluate sign {given}")
+        assert (done.returncode, done.stdout) == (1, ""), given
+        assert done.stderr.startswith("error: ")
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "sign/evaluation-test").exists()
+    assert seqlra("evaluate sign --samples 1").returncode == 0
+
+
+def test_the_command_samples_text(seqlra: Run, tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").write_text("the cat sat on the mat and the rat ran. " * 200)
+    (tmp_path / "rat.txt").write_text("the rat sat on the cat! " * 20)
+    trained = seqlra("train rnn --text cat.txt --hidden 12 --discretizer bernoulli --streams 8 --steps 40 --out run")
+    assert trained.returncode == 0, trained.stderr
+    done = seqlra("evaluate run --samples 6 --json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["test_bpc"] == pytest.approx(told["test_loss"] / np.log(2))
+    assert told["one_draw"].keys() == {"error", "loss", "bpc"}
+    assert told["classes"] == []
+    files = sorted(path.name for path in (tmp_path / "run/evaluation-test").iterdir())
+    assert files == ["posterior.json", "posterior.npz", "reliability.png"]
+    told = json.loads(seqlra("evaluate run --samples 6 --text rat.txt --json").stdout)
+    assert (told["tokens"], told["unknown_tokens"]) == (480, 20)
+    with np.load(tmp_path / "run/evaluation-text/posterior.npz") as arrays:
+        assert arrays["probability"].shape == (479,)
+        assert told["loss"] == pytest.approx(-np.log(arrays["probability"]).mean(), rel=1e-5)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from seqlra.cli.options import DataDir, Device, Json
 from seqlra.errors import SeqlraError
+
+if TYPE_CHECKING:
+    from seqlra.evaluation import Evaluation
+    from seqlra.graph import Graph
+    from seqlra.rundir import RunDirectory
+    from seqlra.tasks.classification import Classification
+    from seqlra.tasks.prediction import Prediction
 
 
 def evaluate(
@@ -17,31 +26,128 @@ def evaluate(
     text: Annotated[
         Path | None, typer.Option(help="Measure an RNN on this UTF-8 text instead.", show_default=False)
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Average the probabilities of so many passes of stochastic units.", show_default="one pass"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where --samples writes.", show_default="RUN/evaluation-SPLIT")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draws of --samples.", show_default="the run's")] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Measure the network of a run, with the weights that validation chose.
 
+    --samples 100 averages 100 passes of a network of stochastic units, shows a single draw and the mean-field pass
+    beside them, and writes posterior.json, posterior.npz and pictures: how far its confidence can be trusted
+    (reliability.png) and the images of which it is most and least certain (certainty.png).
+
     Tokens of a text that training never saw are read as the unknown token; how many is told.
     """
     from seqlra.cli.show import json_line, result_rows, table
     from seqlra.rundir import RunDirectory
 
-    run_directory = RunDirectory.open(run)
-    result: dict[str, Any] = {"run": str(run)}
+    if text is not None and data_dir is not None:
+        raise SeqlraError("--text and --data-dir do not go together: both say what to measure on")
+    if samples is None and (out is not None or seed is not None):
+        raise SeqlraError("--out and --seed are about the files and the draws of --samples; give that, too")
+    if seed is not None and not 0 <= seed < 2**62:
+        raise SeqlraError(f"seed must be from 0 to 2**62, not {seed}")
+    graph, task, subject = _loaded(RunDirectory.open(run), split, text, device, data_dir)
+    part, prefix = (split, f"{split}_") if text is None else ("text", "")
+    result: dict[str, Any] = {"run": str(run), **subject}
+    if samples is None:
+        result |= {prefix + name: value for name, value in task.evaluate(graph, part).items()}
+        table(f"run {run}", result_rows(result), to_stderr=json)
+    else:
+        folder, seed = out or run / f"evaluation-{part}", task.seed if seed is None else seed
+        found = _sampled(graph, task, part, samples, seed, folder)
+        result |= {"samples": samples, "seed": seed, "out": str(folder), **_plain(found, prefix)}
+        _write(folder, result, found, task, part)
+        _show(f"run {run}, {part}: {samples} samples, seed {seed}", found, to_stderr=json)
+        print(f"posterior.json, posterior.npz and pictures: {folder}", file=sys.stderr)
+    if json:
+        json_line(result)
+
+
+def _loaded(
+    run: RunDirectory, split: str, text: Path | None, device: str, data_dir: Path | None
+) -> tuple[Graph, Classification | Prediction, dict[str, Any]]:
+    """The chosen network, what to measure it on, and what to say of that."""
     if text is None:
         from seqlra.experiments import load_best
 
-        experiment = load_best(run_directory, device, data_dir)
-        metrics = experiment.task.evaluate(experiment.graph, split)
-        result |= {"split": split, **{f"{split}_{name}": value for name, value in metrics.items()}}
-    else:
-        from seqlra.experiments import evaluate_text
+        experiment = load_best(run, device, data_dir)
+        return experiment.graph, experiment.task, {"split": split}
+    from seqlra.experiments import load_on_text
 
-        if data_dir is not None:
-            raise SeqlraError("--text and --data-dir do not go together: both say what to measure on")
-        result |= {"text": str(text), **evaluate_text(run_directory, text, device)}
-    table(f"run {run}", result_rows(result), to_stderr=json)
-    if json:
-        json_line(result)
+    graph, task, counts = load_on_text(run, text, device)
+    return graph, task, {"text": str(text), **counts}
+
+
+def _sampled(
+    graph: Graph, task: Classification | Prediction, part: str, samples: int, seed: int, folder: Path
+) -> Evaluation:
+    """The evaluation; what cannot be sampled, and a folder that cannot be made, are refused before the work starts."""
+    from seqlra import evaluation
+    from seqlra.cli.show import progress
+
+    evaluation.check_samples(graph, samples)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SeqlraError(f"cannot write to {folder}: {error.strerror}") from error
+    with progress(f"{samples} samples of each", "rows") as watch:
+        return evaluation.evaluate(graph, task, part, samples, seed, watch)
+
+
+def _plain(found: Evaluation, prefix: str) -> dict[str, Any]:
+    """The evaluation for JSON; the metrics of the posterior have the names that those of one pass have without it."""
+    from seqlra.experiments import versions
+
+    metrics = found.metrics()
+    posterior = metrics.pop("posterior")
+    return {
+        **{prefix + name: value for name, value in posterior.items()},
+        **metrics,
+        "classes": [asdict(row) for row in found.classes()],
+        "reliability": [asdict(bin) for bin in found.answers.reliability()],
+        "versions": versions(),
+    }
+
+
+def _write(
+    folder: Path, result: dict[str, Any], found: Evaluation, task: Classification | Prediction, part: str
+) -> None:
+    """``posterior.json``, ``posterior.npz`` and the pictures, each whole or not at all."""
+    from seqlra.pictures import save_certainty, save_reliability
+    from seqlra.rundir import RunDirectory
+    from seqlra.tasks.classification import Classification
+
+    title = f"{Path(result['run']).name}, {part}: posterior of {result['samples']} samples"
+    RunDirectory(folder).write_json(folder / "posterior.json", result)
+    found.save(folder / "posterior.npz")
+    save_reliability(folder / "reliability.png", found.answers, title)
+    if isinstance(task, Classification):
+        images = task.images.part(part).x.unflatten(-1, (task.images.height, task.images.width))
+        save_certainty(folder / "certainty.png", images, found.answers, title)
+
+
+def _show(title: str, found: Evaluation, to_stderr: bool) -> None:
+    from seqlra.cli.show import table
+
+    metrics = found.metrics()
+    names = list(metrics["posterior"])
+    rows = [
+        (way.replace("_", " "), *(f"{values[name]:.4g}" if name in values else "-" for name in names))
+        for way, values in metrics.items()
+    ]
+    units = {"error": "error (%)", "loss": "loss (nats)", "calibration_error": "calibration error (%)"}
+    table(title, rows, ("", *(units.get(name, name) for name in names)), to_stderr)
+    if classes := found.classes():
+        by_class = [tuple(f"{value:.4g}" for value in astuple(row)) for row in classes]
+        table(
+            "by true class", by_class, ("class", "images", "error (%)", "mean probability", "mean variance"), to_stderr
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -20,17 +21,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("updates"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
+        self.bar = _bar(self.console, "updates")
         self._epochs = 0
         self._id: Any = None
 
@@ -55,6 +46,28 @@ class Watch:
             self._epochs = len(trainer.history)
             if not self.console.is_terminal:
                 print(_epoch_line(last), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where that is a terminal; yields what to tell how many are done, and of how many."""
+    with _bar(Console(stderr=True), unit) as bar:
+        number = bar.add_task(what)
+        yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+def _bar(console: Console, unit: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def _epoch_line(row: Mapping[str, Any]) -> str:

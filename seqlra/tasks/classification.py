@@ -53,7 +53,7 @@ class Classification:
 
     def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
         """``error`` in percent and ``loss``, the mean cross-entropy in nats, over "train", "valid" or "test"."""
-        data = {"train": self.images.train, "valid": self.images.valid, "test": self.images.test}[split]
+        data = self.images.part(split)
         wrong, loss = torch.zeros((), device=data.x.device), torch.zeros((), device=data.x.device)
         with seeded(self.seed, data.x.device):
             for x, t in zip(data.x.split(self.EVALUATION_ROWS), data.t.split(self.EVALUATION_ROWS), strict=True):

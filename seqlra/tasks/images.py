@@ -82,6 +82,10 @@ class ImageTask:
     height: int
     width: int
 
+    def part(self, split: str) -> Split:
+        """The split "train", "valid" or "test"."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}[split]
+
 
 def load_images(
     dataset: str,
