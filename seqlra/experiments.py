@@ -212,7 +212,15 @@ def result_so_far(experiment: Experiment, run: RunDirectory) -> dict[str, Any]:
 
 def _trainer(experiment: Experiment, run: RunDirectory) -> Trainer:
     settings = experiment.config.optimisation
-    return Trainer(experiment.graph, experiment.rule, experiment.optimizer, experiment.task, settings, run)
+    return Trainer(
+        experiment.graph,
+        experiment.rule,
+        experiment.optimizer,
+        experiment.task,
+        settings,
+        run,
+        diagnose_every=experiment.config.diagnose,
+    )
 
 
 def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = None) -> Experiment:
@@ -298,9 +306,11 @@ def take_weights(graph: Graph, run: RunDirectory) -> None:
     chosen = checkpoint.load(run.checkpoint, next(graph.parameters()).device)["best"]["weights"]
     own = dict(graph.named_parameters())
     theirs = {name: tensor for name, tensor in chosen.items() if name.startswith(("weights.", "biases."))}
-    shapes = [{name: tuple(t.shape) for name, t in held.items()} for held in (own, theirs)]
-    if shapes[0] != shapes[1]:
-        raise SeqlraError(f"{run.path} has another network: {shapes[1]}; this one: {shapes[0]}")
+    here, there = ({name: tuple(t.shape) for name, t in held.items()} for held in (own, theirs))
+    for name in {**here, **there}:
+        if here.get(name) != there.get(name):
+            shapes = f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
+            raise SeqlraError(f"{run.path} has another network: {shapes}")
     for name, parameter in own.items():
         parameter.copy_(theirs[name])
 

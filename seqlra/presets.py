@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqlra.config import Config, Images, Network, Optimisation, Text
-from seqlra.errors import unknown
-from seqlra.rules import RULES
+from seqlra.rules import rule_class
 
 COMMON: dict[str, Any] = {
     "activation": "tanh",
@@ -24,6 +23,7 @@ COMMON: dict[str, Any] = {
     "optimizer": "adam",
     "momentum": 0.0,
     "seed": 0,
+    "diagnose": 100,
 }
 MLP: dict[str, Any] = COMMON | {
     "dataset": "mnist-sample",
@@ -104,6 +104,7 @@ def mlp_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
         seed=options["seed"],
         device=device,
         threads=threads,
+        diagnose=options["diagnose"],
     )
 
 
@@ -141,13 +142,13 @@ def rnn_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
         seed=options["seed"],
         device=device,
         threads=threads,
+        diagnose=options["diagnose"],
     )
 
 
 def _with_defaults(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     options = defaults | {name: value for name, value in given.items() if value is not None}
-    if options["rule"] not in RULES:
-        raise unknown("rule", options["rule"], RULES)
+    rule_class(options["rule"])  # known, or it is said here
     if options["discretizer"] == "bernoulli" and given.get("activation") is None:
         options["activation"] = "sigmoid"  # bernoulli draws with the probability z
     return options

@@ -9,7 +9,18 @@ import torch
 from conftest import assert_same, chain_over_time, filled, skip_net, small_mlp, updates
 from torch import Tensor
 
-from seqlra import Backprop, DifferenceTargetPropagation, Graph, SeqlraError, Step, initialize, mlp, update
+from seqlra import (
+    Backprop,
+    DifferenceTargetPropagation,
+    Graph,
+    Input,
+    SeqlraError,
+    Step,
+    Subgraph,
+    initialize,
+    mlp,
+    update,
+)
 
 DTP = DifferenceTargetPropagation
 
@@ -153,7 +164,12 @@ def test_each_model_of_a_stack_is_the_model_alone() -> None:
         assert_same(updates(alone[s]), {name: grad[s] for name, grad in updates(stacked).items()})
 
 
-@pytest.mark.parametrize("nodes", [skip_net, chain_over_time], ids=["skips", "over time"])
+def read_twice() -> list[Input | Subgraph]:
+    readers = [Subgraph(name, 3, ["a"], loss="cross-entropy") for name in ("one", "two")]
+    return [Input("x", 5), Subgraph("a", 7, ["x"]), *readers]
+
+
+@pytest.mark.parametrize("nodes", [skip_net, chain_over_time, read_twice], ids=["skips", "over time", "read twice"])
 def test_only_chains_have_inverses(nodes: Any) -> None:
     with pytest.raises(SeqlraError, match="chains of layers"):
         equipped(nodes(), DTP())

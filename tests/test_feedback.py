@@ -25,13 +25,16 @@ from seqlra import (
 )
 
 
-def two_outputs() -> list[Input | Subgraph]:
+def two_outputs(first: bool = True) -> list[Input | Subgraph]:
+    """The output ``one`` reads a alone, ``two`` reads b, which reads a; ``one`` may come before b or after ``two``."""
+    one = Subgraph("one", 3, ["a"], loss="cross-entropy")
     return [
         Input("x", 5),
         Subgraph("a", 7, ["x"], "sigmoid"),
-        Subgraph("one", 3, ["a"], loss="cross-entropy"),
+        *([one] if first else []),
         Subgraph("b", 4, ["a", "x"], bias=None),
         Subgraph("two", 2, ["b"], loss="cross-entropy"),
+        *([] if first else [one]),
     ]
 
 
@@ -142,8 +145,9 @@ def test_dfa_reaches_every_layer_of_a_deep_recurrent_network() -> None:
         )
 
 
-def test_dfa_sums_the_errors_of_the_outputs_that_depend_on_a_subgraph() -> None:
-    graph = equipped(two_outputs())
+@pytest.mark.parametrize("first", [True, False])
+def test_dfa_sums_the_errors_of_the_outputs_that_depend_on_a_subgraph(first: bool) -> None:
+    graph = equipped(two_outputs(first))
     inputs, targets = batch_for(graph)
     step = update(graph, DirectFeedbackAlignment(), inputs, targets)
     ties = {tied.base: i for i, tied in enumerate(graph.ties)}

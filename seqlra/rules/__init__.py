@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import fields
+from importlib import import_module
+
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules.backprop import Backprop
 from seqlra.rules.base import Rows, Rule, Walk
@@ -53,19 +57,40 @@ __all__ = [
 ]
 
 
+def rule_class(name: str) -> type[Rule]:
+    """The rule of that name; ``my_rules:MyRule`` is a class of your own, importable from the working directory.
+
+    Raises:
+        SeqlraError: there is none.
+    """
+    if name in RULES:
+        return RULES[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise unknown("rule", name, [*RULES, "or module:Class for your own"])
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SeqlraError(f"there is no rule {name!r}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Rule)):
+        raise SeqlraError(f"{name!r} is not a rule: it must be a class that extends seqlra.Rule")
+    return found
+
+
 def rule(name: str, **settings: object) -> Rule:
     """The rule of that name with these settings; the others keep their defaults.
 
     Raises:
         SeqlraError: an unknown rule, or a setting that it does not have or that makes no sense.
     """
-    if name not in RULES:
-        raise unknown("rule", name, RULES)
-    known = list(RULES[name].__dataclass_fields__)
+    wanted = rule_class(name)
+    known = [field.name for field in fields(wanted)]
     for setting in settings:
         if setting not in known:
             raise SeqlraError(f"rule {name!r} has no setting {setting!r}; it has: {', '.join(known)}")
     try:
-        return RULES[name](**settings)  # type: ignore[arg-type]
+        return wanted(**settings)  # type: ignore[arg-type]
     except TypeError as error:  # a word where a number is wanted
         raise SeqlraError(f"rule {name!r} cannot be made of {settings}: {error}") from error

@@ -41,8 +41,8 @@ class Rule(ABC):
     ``reduction`` says whether an update is the sum over the predictions of a mini-batch or their mean.
     """
 
-    name: ClassVar[str]
-    about: ClassVar[str]
+    name: ClassVar[str] = "this rule"
+    about: ClassVar[str] = "a rule of your own"
     reduction: Literal["sum", "mean"] = "mean"
 
     def __post_init__(self) -> None:
