@@ -41,7 +41,10 @@ class Member:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self.label):
-            raise SeqlraError(f"the label {self.label!r} cannot name a folder; accepted: letters, digits and . _ + -")
+            raise SeqlraError(
+                f"the label {self.label!r} cannot name a folder; accepted: letters, digits and . _ + -, "
+                "and LABEL=RULE for a rule of any name"
+            )
 
     @property
     def seed(self) -> int:

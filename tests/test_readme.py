@@ -37,7 +37,7 @@ def test_the_commands_parse(command: str) -> None:
         parser = parser.get_command(context, name)
         assert parser is not None, f"no command {name}"
         context = parser.make_context(name, [], parent=context, resilient_parsing=True)
-    parser.parse_args(parser.context_class(parser), arguments)
+    parser.parse_args(parser.context_class(parser, **parser.context_settings), arguments)
 
 
 def test_there_is_something_to_test() -> None:
