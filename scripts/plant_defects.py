@@ -333,6 +333,44 @@ DEFECTS = (
         ("the most certain images shown twice", "order[::-1][:count]", "order[:count]"),
         ("the least certain first", "descending=True", "descending=False"),
     ),
+    *in_file(
+        "comparison.py",
+        "compare",
+        ("finished members run again", "if comparison.outcome(member) is None:", "if True:"),
+        ("stopped members start over", "resume=True", "resume=False"),
+        ("results only at the end", "            comparison.write_results()\n", ""),
+        ("members start from nothing", "fresh=not run.checkpoint.exists()", "fresh=False"),
+        ("a text that changed goes unnoticed", "experiment.check_vocabulary(run)", "pass"),
+        ("diverged, told as fine", "(_failed(run), True)", "(_failed(run), False)"),
+        ("diverged seeds count in the mean", "math.fsum(known) / len(known)", "math.fsum(known) / len(every)"),
+        ("least and greatest changed round", '"min": min(known), "max": max(', '"min": max(known), "max": min('),
+        ("microseconds for milliseconds", "1000 * seconds", "1e6 * seconds"),
+        ("labels measured on other data", "if value != first:", "if False:"),
+        ("A and a in one folder", "member.folder.lower()", "member.folder"),
+        (
+            "only the first label is tried",
+            "in {member.label: member for member in reversed(members)}.values()",
+            "in members[:1]",
+        ),
+    ),
+    *in_file(
+        "cli/compare.py",
+        "compare",
+        ("options for all win over own ones", "[*context.args, *options[label]]", "[*options[label], *context.args]"),
+        ("own options for every label", "options[label] += shlex", "for label in options: options[label] += shlex"),
+        ("every comparison from seed 0", "range(seed, seed + seeds)", "range(seeds)"),
+        ("Ctrl-C without how to go on", "except (Stopped, KeyboardInterrupt):", "except MemoryError:"),
+    ),
+    *in_file(
+        "plotting.py",
+        "compare",
+        ("marks on top of each other", "(np.arange(rounds) + (nth + 0.5) / of)", "(np.arange(rounds) + 0.5 / of)"),
+        (
+            "seeds that ended count on",
+            "[seed[nth] for seed in self.values if len(seed) > nth]",
+            "[seed[: nth + 1][-1] for seed in self.values if seed]",
+        ),
+    ),
 )
 
 

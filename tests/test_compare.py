@@ -136,6 +136,24 @@ def test_texts_are_compared_by_their_metric(tokens: str, metric: str, seqlra: Ru
     assert results["metric"] == metric
 
 
+def test_members_may_start_from_another_run(seqlra: Run, tmp_path: Path) -> None:
+    assert seqlra(f"train mlp {SHORT} --out first").returncode == 0
+    assert seqlra(f"train mlp --rule backprop --init-from first {SHORT} --out alone").returncode == 0
+    assert seqlra(f"compare mlp --rules backprop --init-from first {SHORT} --out cmp").returncode == 0
+    assert_same_run(tmp_path / "cmp/backprop-seed0", tmp_path / "alone")
+
+
+def test_a_text_that_changed_since_a_member_was_stopped_is_noticed(seqlra: Run, tmp_path: Path) -> None:
+    (tmp_path / "fine.txt").write_text("the cat sat on the mat and the rat ran. " * 200)
+    command = "compare rnn --rules backprop --text fine.txt --hidden 8 --streams 4 --steps 3 --out cmp"
+    assert seqlra(command).returncode == 0
+    (tmp_path / "cmp/backprop-seed0/result.json").unlink()
+    (tmp_path / "fine.txt").write_text("THE CAT SAT ON THE MAT AND THE RAT RAN. " * 200)
+    done = seqlra("compare --resume cmp")
+    assert done.returncode == 1
+    assert "has changed since the run cmp/backprop-seed0" in done.stderr
+
+
 def test_ctrl_c_says_how_to_go_on_and_the_rest_is_as_if_nothing_had_been(
     seqlra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
