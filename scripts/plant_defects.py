@@ -319,7 +319,7 @@ DEFECTS = (
         ("the mean-field pass draws", 'of {g.name}", g.mean', 'of {g.name}", g.g'),
         ("bins not weighted by their rows", "bin.count * bin.gap", "bin.gap"),
         ("bins with their lower edge", "edges[1:-1])", "edges[1:-1], right=True)"),
-        ("one sample after another the same", "    if samples > 1 and not any(", "    if False and not any("),
+        ("samples of what draws nothing", "    if samples > 1 and not any(", "    if False and not any("),
         ("sampling disturbs training", "    with seeded(seed, x.device):\n", "    if torch.manual_seed(seed):\n"),
     ),
     *in_file(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -272,6 +273,84 @@ def test_words_have_perplexity(seqlra: Run, texts: Path) -> None:
     done = seqlra("train rnn --text fine.txt --tokens words --hidden 16 --streams 4 --unroll 10 --steps 20 --json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout).keys() >= {"test_perplexity", "valid_perplexity", "test_error"}
+
+
+def test_evaluate_samples_stochastic_units_and_leaves_its_files(seqlra: Run, tmp_path: Path) -> None:
+    trained = seqlra("train mlp --hidden 16,12 --discretizer bernoulli --valid 13000 --steps 60 --out run")
+    assert trained.returncode == 0, trained.stderr
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    done = seqlra("evaluate run --samples 7 --json")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told, folder = json.loads(line), tmp_path / "run/evaluation-test"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "certainty.png",
+        "posterior.json",
+        "posterior.npz",
+        "reliability.png",
+    ]
+    assert json.loads((folder / "posterior.json").read_text()) == told
+    assert (told["samples"], told["seed"], told["split"]) == (7, 0, "test")
+    assert all((tmp_path / "run" / name).read_bytes() == content for name, content in before.items())
+    with np.load(folder / "posterior.npz") as arrays:
+        mean, variance, targets = (arrays[name] for name in ("mean", "variance", "targets"))
+    assert (mean.shape, variance.shape, targets.shape) == ((3000, 10), (3000, 10), (3000,))
+    assert told["test_error"] == pytest.approx(100 * (mean.argmax(-1) != targets).mean())
+    assert told["test_loss"] == pytest.approx(-np.log(mean[np.arange(3000), targets]).mean(), rel=1e-5)
+    assert told["test_loss"] < told["one_draw"]["loss"]  # Jensen
+    assert told["mean_field"].keys() == {"error", "loss", "calibration_error"}
+    assert [row["label"] for row in told["classes"]] == list(range(10))
+    assert sum(row["count"] for row in told["classes"]) == sum(bin["count"] for bin in told["reliability"]) == 3000
+    assert told["classes"][3]["variance"] == pytest.approx(variance[targets == 3, 3].mean(), rel=1e-5)
+    assert told["versions"].keys() == {"seqlra", "torch", "python"}
+
+    again = json.loads(seqlra("evaluate run --samples 7 --json --out other/folder").stdout)
+    assert {**again, "out": 0} == {**told, "out": 0}
+    another = json.loads(seqlra("evaluate run --samples 7 --json --seed 1").stdout)
+    assert another["test_loss"] != told["test_loss"]
+    shown = seqlra("evaluate run --samples 7")
+    assert all(word in shown.stdout for word in ("posterior", "one draw", "mean field", "mean variance"))
+
+
+def test_what_evaluate_cannot_sample_is_one_clear_line(seqlra: Run, tmp_path: Path) -> None:
+    assert seqlra("train mlp --hidden 16 --discretizer sign --valid 13000 --steps 3 --out sign").returncode == 0
+    (tmp_path / "file").write_text("a file")
+    refused = {
+        "--samples 100": "the network draws nothing",
+        "--samples 0": "samples must be from 1 to 100000, not 0",
+        "--samples 1 --out file": "cannot write to file",
+        "--seed 3": "--out and --seed",
+        "--samples 1 --seed -1": "seed must be from 0",
+        "--samples 1 --seed 99999999999999999999": "seed must be from 0",
+    }
+    for given, says in refused.items():
+        done = seqlra(f"evaluate sign {given}")
+        assert (done.returncode, done.stdout) == (1, ""), given
+        assert done.stderr.startswith("error: ")
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "sign/evaluation-test").exists()
+    assert seqlra("evaluate sign --samples 1").returncode == 0
+
+
+def test_evaluate_samples_text(seqlra: Run, tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").write_text("the cat sat on the mat and the rat ran. " * 200)
+    (tmp_path / "rat.txt").write_text("the rat sat on the cat! " * 20)
+    trained = seqlra("train rnn --text cat.txt --hidden 12 --discretizer bernoulli --streams 8 --steps 40 --out run")
+    assert trained.returncode == 0, trained.stderr
+    done = seqlra("evaluate run --samples 6 --json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["test_bpc"] == pytest.approx(told["test_loss"] / np.log(2))
+    assert told["one_draw"].keys() == {"error", "loss", "bpc"}
+    assert told["classes"] == []
+    files = sorted(path.name for path in (tmp_path / "run/evaluation-test").iterdir())
+    assert files == ["posterior.json", "posterior.npz", "reliability.png"]
+    told = json.loads(seqlra("evaluate run --samples 6 --text rat.txt --json").stdout)
+    assert (told["tokens"], told["unknown_tokens"]) == (480, 20)
+    with np.load(tmp_path / "run/evaluation-text/posterior.npz") as arrays:
+        assert arrays["probability"].shape == (479,)
+        assert told["loss"] == pytest.approx(-np.log(arrays["probability"]).mean(), rel=1e-5)
 
 
 def test_bench_gives_cases_with_ratios(seqlra: Run) -> None:

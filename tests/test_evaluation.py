@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +13,6 @@ from matplotlib.image import imread
 from torch import Tensor
 
 from seqlra import Discretizer, Graph, SeqlraError, elman, evaluation, mlp
-from seqlra.cli import main
 from seqlra.evaluation import Answers, Posterior, answers_over, mean_field, posterior
 from seqlra.pictures import save_certainty, save_reliability
 from seqlra.tasks.prediction import measure
@@ -270,21 +265,28 @@ def answers_of(confidence: Tensor, wrong: Tensor) -> Answers:
     return Answers(wrong.long(), torch.zeros(len(confidence), dtype=torch.long), confidence, *([nothing] * 5))
 
 
+def black_halves(path: Path) -> list[float]:
+    """The share of black in the upper and in the lower half of a picture."""
+    picture = imread(path)[..., :3].mean(-1)
+    return [(half < 0.05).mean() for half in np.array_split(picture, 2)]
+
+
 @pytest.mark.parametrize("count", [1, 5, 40])
-def test_the_most_and_the_least_certain_images_are_the_ones_that_are_shown(count: int, tmp_path: Path) -> None:
-    """All black but for those of middling confidence, which are left out where there are more than two blocks of 12."""
+def test_the_most_certain_images_are_shown_above_and_the_least_certain_below(count: int, tmp_path: Path) -> None:
     confidence = torch.linspace(0.2, 1, count)[torch.randperm(count)]
-    images = torch.ones(count, 4, 6)
+    answers = answers_of(confidence, confidence < 0.5)
+    order, shown = confidence.argsort(), min(count, 12)
+    shares = []
+    for black in (order[:0], order[-shown:], order[:shown], order):  # none, the most certain, the least certain, all
+        images = torch.zeros(count, 4, 6)
+        images[black] = 1
+        save_certainty(tmp_path / "certainty.png", images, answers, "title")
+        shares.append(black_halves(tmp_path / "certainty.png"))
+    writing, full = shares[0], shares[3]
+    assert all(0.02 * shown < after - before < 0.05 * shown for before, after in zip(writing, full, strict=True))
     if count > 24:
-        order = confidence.argsort()
-        images[order[12:-12]] = 0
-    save_certainty(tmp_path / "all.png", images, answers_of(confidence, confidence < 0.5), "title")
-    picture = imread(tmp_path / "all.png")[..., :3].mean(-1)
-    black = [(half < 0.05).mean() for half in np.split(picture[: len(picture) // 2 * 2], 2)]
-    shown = min(count, 12)
-    assert all(0.02 * shown < share < 0.05 * shown for share in black), black
-    save_certainty(tmp_path / "all.png", 1 - images, answers_of(confidence, confidence < 0.5), "title")
-    assert (imread(tmp_path / "all.png")[..., :3].mean(-1) < 0.05).mean() < 0.03  # nothing but the writing
+        assert shares[1] == pytest.approx([full[0], writing[1]])
+        assert shares[2] == pytest.approx([writing[0], full[1]])
 
 
 def test_the_reliability_of_all_bins_is_drawn_and_of_none_that_is_empty(tmp_path: Path) -> None:
@@ -296,105 +298,3 @@ def test_the_reliability_of_all_bins_is_drawn_and_of_none_that_is_empty(tmp_path
     left, right = np.array_split(blue, 2, axis=1)
     assert right.mean() > 0.4
     assert left.mean() < 0.05
-
-
-# -- the command -------------------------------------------------------------------------------------------------------
-
-Run = Callable[[str], SimpleNamespace]
-
-
-@pytest.fixture
-def seqlra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the console script in this process, in an empty folder: its status, standard output and error."""
-    torch.set_default_dtype(torch.float32)
-    monkeypatch.chdir(tmp_path)
-
-    def run(arguments: str) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["seqlra", *arguments.split()])
-        capsys.readouterr()
-        try:
-            status = main() or 0
-        except SystemExit as end:
-            status = end.code or 0
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
-
-    return run
-
-
-def test_the_command_samples_tells_and_leaves_its_files(seqlra: Run, tmp_path: Path) -> None:
-    trained = seqlra("train mlp --hidden 16,12 --discretizer bernoulli --valid 13000 --steps 60 --out run")
-    assert trained.returncode == 0, trained.stderr
-    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    done = seqlra("evaluate run --samples 7 --json")
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    told, folder = json.loads(line), tmp_path / "run/evaluation-test"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "certainty.png",
-        "posterior.json",
-        "posterior.npz",
-        "reliability.png",
-    ]
-    assert json.loads((folder / "posterior.json").read_text()) == told
-    assert (told["samples"], told["seed"], told["split"]) == (7, 0, "test")
-    assert all((tmp_path / "run" / name).read_bytes() == content for name, content in before.items())
-    with np.load(folder / "posterior.npz") as arrays:
-        mean, variance, targets = (arrays[name] for name in ("mean", "variance", "targets"))
-    assert (mean.shape, variance.shape, targets.shape) == ((3000, 10), (3000, 10), (3000,))
-    assert told["test_error"] == pytest.approx(100 * (mean.argmax(-1) != targets).mean())
-    assert told["test_loss"] == pytest.approx(-np.log(mean[np.arange(3000), targets]).mean(), rel=1e-5)
-    assert told["test_loss"] < told["one_draw"]["loss"]  # Jensen
-    assert told["mean_field"].keys() == {"error", "loss", "calibration_error"}
-    assert [row["label"] for row in told["classes"]] == list(range(10))
-    assert sum(row["count"] for row in told["classes"]) == sum(bin["count"] for bin in told["reliability"]) == 3000
-    assert told["classes"][3]["variance"] == pytest.approx(variance[targets == 3, 3].mean(), rel=1e-5)
-    assert told["versions"].keys() == {"seqlra", "torch", "python"}
-
-    again = json.loads(seqlra("evaluate run --samples 7 --json --out other/folder").stdout)
-    assert {**again, "out": 0} == {**told, "out": 0}
-    another = json.loads(seqlra("evaluate run --samples 7 --json --seed 1").stdout)
-    assert another["test_loss"] != told["test_loss"]
-    shown = seqlra("evaluate run --samples 7")
-    assert all(word in shown.stdout for word in ("posterior", "one draw", "mean field", "mean variance"))
-
-
-def test_what_the_command_cannot_sample_is_one_clear_line(seqlra: Run, tmp_path: Path) -> None:
-    assert seqlra("train mlp --hidden 16 --discretizer sign --valid 13000 --steps 3 --out sign").returncode == 0
-    (tmp_path / "file").write_text("a file")
-    refused = {
-        "--samples 100": "the network draws nothing",
-        "--samples 0": "samples must be from 1 to 100000, not 0",
-        "--samples 1 --out file": "cannot write to file",
-        "--seed 3": "--out and --seed",
-        "--samples 1 --seed -1": "seed must be from 0",
-        "--samples 1 --seed 99999999999999999999": "seed must be from 0",
-    }
-    for given, says in refused.items():
-        done = seqlra(f"evaluate sign {given}")
-        assert (done.returncode, done.stdout) == (1, ""), given
-        assert done.stderr.startswith("error: ")
-        assert says in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-    assert not (tmp_path / "sign/evaluation-test").exists()
-    assert seqlra("evaluate sign --samples 1").returncode == 0
-
-
-def test_the_command_samples_text(seqlra: Run, tmp_path: Path) -> None:
-    (tmp_path / "cat.txt").write_text("the cat sat on the mat and the rat ran. " * 200)
-    (tmp_path / "rat.txt").write_text("the rat sat on the cat! " * 20)
-    trained = seqlra("train rnn --text cat.txt --hidden 12 --discretizer bernoulli --streams 8 --steps 40 --out run")
-    assert trained.returncode == 0, trained.stderr
-    done = seqlra("evaluate run --samples 6 --json")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["test_bpc"] == pytest.approx(told["test_loss"] / np.log(2))
-    assert told["one_draw"].keys() == {"error", "loss", "bpc"}
-    assert told["classes"] == []
-    files = sorted(path.name for path in (tmp_path / "run/evaluation-test").iterdir())
-    assert files == ["posterior.json", "posterior.npz", "reliability.png"]
-    told = json.loads(seqlra("evaluate run --samples 6 --text rat.txt --json").stdout)
-    assert (told["tokens"], told["unknown_tokens"]) == (480, 20)
-    with np.load(tmp_path / "run/evaluation-text/posterior.npz") as arrays:
-        assert arrays["probability"].shape == (479,)
-        assert told["loss"] == pytest.approx(-np.log(arrays["probability"]).mean(), rel=1e-5)
