@@ -31,7 +31,7 @@ MOST = 100_000
 """The most samples: all those of one image (or of one step of all streams) run at once."""
 
 ROWS = 2_000  # images times samples that run at once
-NUMBERS = 20_000_000  # of one layer over a chunk of a text that may be kept at once
+NUMBERS = 4_000_000  # of one layer over a chunk of a text that may be kept at once
 
 Watch = Callable[[int, int], None]
 """Told how many rows are done, and of how many."""

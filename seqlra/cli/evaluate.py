@@ -40,9 +40,8 @@ def evaluate(
 ) -> None:
     """Measure the network of a run, with the weights that validation chose.
 
-    --samples 100 averages 100 passes of a network of stochastic units, shows a single draw and the mean-field pass
-    beside them, and writes posterior.json, posterior.npz and pictures: how far its confidence can be trusted
-    (reliability.png) and the images of which it is most and least certain (certainty.png).
+    Units that draw: --samples 100 averages 100 passes, with one draw and the mean field beside.
+    It writes posterior.json and .npz, reliability.png and, for images, certainty.png.
 
     Tokens of a text that training never saw are read as the unknown token; how many is told.
     """
@@ -147,7 +146,6 @@ def _show(title: str, found: Evaluation, to_stderr: bool) -> None:
     units = {"error": "error (%)", "loss": "loss (nats)", "calibration_error": "calibration error (%)"}
     table(title, rows, ("", *(units.get(name, name) for name in names)), to_stderr)
     if classes := found.classes():
-        by_class = [tuple(f"{value:.4g}" for value in astuple(row)) for row in classes]
-        table(
-            "by true class", by_class, ("class", "images", "error (%)", "mean probability", "mean variance"), to_stderr
-        )
+        by_class = [tuple(f"{v:.4g}" if isinstance(v, float) else str(v) for v in astuple(row)) for row in classes]
+        header = ("class", "images", "error (%)", "mean probability", "mean variance")
+        table("by true class", by_class, header, to_stderr)
