@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqlra.diagnostics import Diagnosis as Diagnosis
+    from seqlra.diagnostics import diagnose as diagnose
     from seqlra.engine import Step as Step
     from seqlra.engine import run as run
     from seqlra.engine import update as update
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from seqlra.units import Discretizer as Discretizer
 
 _HOMES = {
+    "seqlra.diagnostics": ("Diagnosis", "diagnose"),
     "seqlra.engine": ("Step", "run", "update"),
     "seqlra.errors": ("Diverged", "SeqlraError"),
     "seqlra.graph": ("Graph",),

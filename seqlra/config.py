@@ -119,7 +119,7 @@ class Optimisation:
 class Config:
     """A whole run: ``task`` ("mlp" or "rnn"), its parts, the one ``seed`` of everything, and the device it ran on.
 
-    ``rule`` holds the name of the rule and all its settings.
+    ``rule`` holds the name of the rule and all its settings; every ``diagnose`` updates one is diagnosed (0: never).
     """
 
     task: str
@@ -130,10 +130,12 @@ class Config:
     seed: int
     device: str
     threads: int
+    diagnose: int = 100
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**62, f"seed must be from 0 to 2**62, not {self.seed}")
+        _require(self.diagnose >= 0, f"diagnose must be 0 or a number of updates, not {self.diagnose}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

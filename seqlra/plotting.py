@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -121,6 +122,110 @@ def _draw(axes: Axes, curves: Curves, nth: int, of: int) -> None:
     axes.plot(x, y, linestyle=broken, markevery=np.searchsorted(x, marks).tolist(), **style)
     if len(curves.values) > 1:
         axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def save_diagnostics(path: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:
+    """What the rows of ``metrics.jsonl`` know of the updates, a panel each: their angle to backprop's by epoch and by
+    time step, their norms, how often they were clipped, the depth."""
+    kinds = {
+        _angle: ("angle",),
+        _angle_steps: ("angle_steps",),
+        _update_norms: ("update_norms",),
+        _clipped: ("clipped_c1", "clipped_c2"),
+        _depth: ("depth",),
+    }
+    drawn = [draw for draw, keys in kinds.items() if any(key in row for row in history for key in keys)]
+    figure = Figure(figsize=(12, 3.6 * math.ceil(len(drawn) / 2)), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(math.ceil(len(drawn) / 2), 2, squeeze=False).flat
+    for draw, axes in zip(drawn, panels, strict=False):
+        draw(axes, history)
+        axes.grid(alpha=0.3)
+    for axes in panels[len(drawn) :]:
+        axes.remove()
+    _save(figure, path)
+
+
+def _angle(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    _line(axes, history, lambda row: row.get("angle"), color="k", linewidth=3, label="whole network")
+    _lines(axes, history, "angle_layers")
+    axes.set(title="Angle between the update and backprop's")
+    _degrees(axes)
+    _by_epoch(axes)
+
+
+def _angle_steps(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    last = [row for row in history if row.get("angle_steps")][-1]
+    degrees = np.array(last["angle_steps"], dtype=float)  # None is nan
+    axes.plot(np.arange(1, len(degrees) + 1), degrees, color="C1", label="hidden subgraphs")
+    axes.set(title=f"The same at each time step, epoch {last['epoch']}", xlabel="time step of the unrolled network")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    _degrees(axes)
+
+
+def _update_norms(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    _lines(axes, history, "update_norms")
+    axes.set(title="Norm of the updates before the optimiser", ylabel="Euclidean norm", yscale="log")
+    _by_epoch(axes)
+
+
+def _clipped(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    _lines(axes, history, "clipped_c2", 100, "{} (c2)")
+    _lines(axes, history, "clipped_c1", 100, "{} (c1)", (":", "-."))
+    axes.set(title="How often Normalize clips", ylabel="% of displacements (c2)\nand of updates (c1)", ylim=(-4, 104))
+    _by_epoch(axes)
+
+
+def _depth(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    _line(axes, history, lambda row: row["depth"], color="C2")
+    axes.set(title="Depth of credit assignment", ylabel="subgraphs a prediction", ylim=(0, None))
+    _by_epoch(axes)
+
+
+def _lines(
+    axes: Axes,
+    history: Sequence[Mapping[str, Any]],
+    key: str,
+    factor: float = 1,
+    label: str = "{}",
+    styles: tuple[str, str] = ("-", "--"),
+) -> None:
+    """A thin line for each name under ``key``, violet to yellow in the order of the list; biases in the other style."""
+    names = list(dict.fromkeys(name for row in history for name in row.get(key, ())))
+    biases = [name for name in names if name.startswith("biases.")]
+    for name in names:
+        alike = biases if name in biases else [other for other in names if other not in biases]
+        colour = colormaps["viridis"](0.9 * alike.index(name) / max(len(alike) - 1, 1))
+
+        def value(row: Mapping[str, Any], name: str = name) -> float | None:
+            found = row.get(key, {}).get(name)
+            return None if found is None else factor * found
+
+        words = label.format(name.removeprefix("weights.").removeprefix("biases."))
+        _line(axes, history, value, color=colour, lw=1.2, linestyle=styles[name in biases], label=words)
+    if names:
+        _legend_beside(axes)
+
+
+def _line(
+    axes: Axes, history: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float | None], **style: Any
+) -> None:
+    """A line by epoch through the epochs that have a value."""
+    epochs, values = np.array([row["epoch"] for row in history]), np.array([value(row) for row in history], float)
+    known = np.isfinite(values)  # None is nan
+    marker = "o" if len(history) <= MANY_EPOCHS else None
+    axes.plot(epochs[known], values[known], marker=marker, markersize=3, **style)
+
+
+def _degrees(axes: Axes) -> None:
+    axes.axhline(90, color="C3", linestyle="--", linewidth=1, label="90°: no descent")
+    axes.set(ylabel="degrees", ylim=(-4, 184 if axes.dataLim.ymax > 95 else 100))
+    _legend_beside(axes)
+
+
+def _legend_beside(axes: Axes) -> None:
+    many = len(axes.get_legend_handles_labels()[0])
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), ncols=math.ceil(many / 14))
 
 
 def _by_epoch(axes: Axes) -> None:

@@ -1,7 +1,7 @@
 """The run directory: all that a run leaves behind. `Directory` is what it shares with a directory of other things.
 
 ``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
-``checkpoint.pt`` and ``curve.png``; for text also ``vocabulary.json``.
+``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RunDirectory(Directory):
     """The files of one run.
 
     Attributes:
-        config, metrics, result, checkpoint, curve, vocabulary: their paths.
+        config, metrics, result, checkpoint, curve, diagnostics, vocabulary: their paths.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,6 +72,7 @@ class RunDirectory(Directory):
         self.result = path / "result.json"
         self.checkpoint = path / "checkpoint.pt"
         self.curve = path / "curve.png"
+        self.diagnostics = path / "diagnostics.png"
         self.vocabulary = path / "vocabulary.json"
 
     @staticmethod

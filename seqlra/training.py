@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seqlra import checkpoint
 from seqlra.config import Optimisation
+from seqlra.diagnostics import Averages, diagnose
 from seqlra.engine import Step, update
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.graph import Graph
@@ -69,11 +70,13 @@ class Trainer:
         settings: epochs or steps, and the schedule.
         run: where the files go.
         checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
+        diagnose_every: every how many updates one is diagnosed, from the first on; 0: never.
 
     Attributes:
         step: updates done; total: updates to do.
         history: one row of metrics an epoch.
         seconds: time spent on updates.
+        diagnostics: of the current epoch.
     """
 
     CHECK_EVERY = 50  # updates between two looks at whether the loss is still finite (each look waits for the device)
@@ -87,10 +90,11 @@ class Trainer:
         settings: Optimisation,
         run: RunDirectory,
         checkpoint_seconds: float = 60.0,
+        diagnose_every: int = 0,
     ) -> None:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
         self.settings, self.run = settings, run
-        self.checkpoint_seconds = checkpoint_seconds
+        self.checkpoint_seconds, self.diagnose_every = checkpoint_seconds, diagnose_every
         self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
@@ -98,6 +102,7 @@ class Trainer:
         self.best: dict[str, Any] = {"score": math.inf, "epoch": 0, "weights": self._weights()}
         # one row an update of the current epoch: loss, mistakes (share), depth
         self.log = torch.zeros(task.steps_per_epoch, 3, device=next(graph.parameters()).device)
+        self.diagnostics = Averages()
         self._stop = False
 
     def train(self, watch: Callable[[Trainer], None] = lambda trainer: None) -> None:
@@ -135,6 +140,7 @@ class Trainer:
             self.task.load_state(state["task"])
             self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
             self.best, self.log = state["best"], state["log"]
+            self.diagnostics.sums = state.get("diagnostics", {})  # runs begun before there were any have none
             torch.set_rng_state(state["random"].cpu())
             if state["cuda_random"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(state["cuda_random"].cpu())
@@ -167,6 +173,8 @@ class Trainer:
         inputs, targets = self.task.batch(self.step)
         self.rule.anneal(self.graph, self.step / self.total)
         step = update(self.graph, self.rule, inputs, targets)
+        if self.diagnose_every and self.step % self.diagnose_every == 0:
+            self.diagnostics.add(diagnose(step))
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.step, self.total, self.settings)
         self.optimizer.step()
@@ -187,7 +195,8 @@ class Trainer:
         epoch = math.ceil(self.step / self.task.steps_per_epoch)
         row = {"epoch": epoch, "step": self.step, "train_loss": loss, "train_error": 100 * mistakes}
         row |= {f"valid_{name}": value for name, value in valid.items()}
-        self.history.append({**row, "depth": depth, "seconds": round(self.seconds, 3)})
+        self.history.append({**row, "depth": depth, **self.diagnostics.row(), "seconds": round(self.seconds, 3)})
+        self.diagnostics = Averages()
         if valid[self.task.selects] < self.best["score"]:
             self.best = {"score": valid[self.task.selects], "epoch": epoch, "weights": self._weights()}
         self.run.write_metrics(self.history)
@@ -207,6 +216,7 @@ class Trainer:
                 "history": self.history,
                 "best": self.best,
                 "log": self.log,
+                "diagnostics": self.diagnostics.sums,
                 "random": torch.get_rng_state(),
                 "cuda_random": torch.cuda.get_rng_state() if on_cuda else None,
             },

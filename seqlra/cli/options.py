@@ -65,6 +65,9 @@ Epochs = Annotated[int, option(OPTIMISATION, "Passes over the training split.")]
 Steps = Annotated[int | None, option(OPTIMISATION, "Number of updates, instead of epochs.", "off")]
 
 Seed = Annotated[int, option(BOOKKEEPING, "Seed of everything.")]
+Diagnose = Annotated[
+    int, option(BOOKKEEPING, "Every how many updates one is set beside backprop's, at the cost of two; 0: never.")
+]
 Device = Annotated[str, option(BOOKKEEPING, "auto, cpu or cuda.")]
 Threads = Annotated[int | None, option(BOOKKEEPING, "CPU threads.", "torch's choice")]
 Out = Annotated[Path | None, option(BOOKKEEPING, "Run directory to make.", "runs/<name>")]

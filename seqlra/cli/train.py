@@ -86,6 +86,7 @@ def mlp(
     epochs: o.Epochs = 15,
     steps: o.Steps = None,
     seed: o.Seed = 0,
+    diagnose: o.Diagnose = 100,
     device: o.Device = "auto",
     threads: o.Threads = None,
     out: o.Out = None,
@@ -150,6 +151,7 @@ def rnn(
     epochs: o.Epochs = 9,
     steps: o.Steps = None,
     seed: o.Seed = 0,
+    diagnose: o.Diagnose = 100,
     device: o.Device = "auto",
     threads: o.Threads = None,
     out: o.Out = None,
@@ -251,7 +253,7 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
 def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) -> None:
     from seqlra.cli.show import Watch, json_line, result_rows, table
     from seqlra.experiments import train
-    from seqlra.plotting import save_curve
+    from seqlra.plotting import save_curve, save_diagnostics
     from seqlra.training import Stopped
 
     try:
@@ -260,6 +262,8 @@ def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) 
     except Stopped:
         raise Interrupted(f"stopped; go on with: seqlra train {experiment.config.task} --resume {run.path}") from None
     save_curve(run.curve, run.read_metrics(), experiment.title, experiment.task.selects)
+    if experiment.config.diagnose:
+        save_diagnostics(run.diagnostics, run.read_metrics(), experiment.title)
     table(f"{experiment.title}: {run.path}", result_rows(result), to_stderr=json)
     if json:
         json_line({**result, "out": str(run.path)})
