@@ -19,8 +19,8 @@ from seqlra.checkpoint import write_atomically
 from seqlra.config import Config, Text
 from seqlra.engine import update
 from seqlra.errors import Diverged, SeqlraError
-from seqlra.experiments import begin, describe, prepare, result_so_far, set_threads, title, train, versions
-from seqlra.plotting import METRICS, Curves, save_curve, save_curves
+from seqlra.experiments import begin, describe, prepare, result_so_far, set_threads, train, versions
+from seqlra.plotting import METRICS, Curves, save_curves, save_pictures
 from seqlra.rundir import Directory, RunDirectory
 from seqlra.training import Trainer
 
@@ -201,8 +201,7 @@ def run_member(comparison: Comparison, member: Member, watch: Callable[[Trainer]
         train(experiment, run, resume=True, watch=watch)
     except Diverged as error:
         run.write_json(_failed(run), {"message": str(error), **result_so_far(experiment, run)})
-    if history := run.read_metrics():
-        save_curve(run.curve, history, title(member.config), comparison.metric)
+    save_pictures(run, experiment.title, comparison.metric, member.config.diagnose > 0)
 
 
 def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:

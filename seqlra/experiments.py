@@ -68,11 +68,6 @@ def describe(network: Network) -> str:
     return f"{sizes} {unit}"
 
 
-def title(config: Config) -> str:
-    """One line for tables and pictures: the rule, the network, the data, the seed."""
-    return f"{config.rule['name']}, {describe(config.network)}, {config.data.dataset}, seed {config.seed}"
-
-
 @dataclass(frozen=True)
 class Experiment:
     """All that a configuration stands for, ready to train or to evaluate.
@@ -90,7 +85,8 @@ class Experiment:
     @property
     def title(self) -> str:
         """One line for tables and pictures: the network, the data, the rule."""
-        return title(self.config)
+        config = self.config
+        return f"{config.rule['name']}, {describe(config.network)}, {config.data.dataset}, seed {config.seed}"
 
     def check_vocabulary(self, run: RunDirectory) -> None:
         """Raise `SeqlraError` where the text has changed since the run, so that its tokens mean something else."""

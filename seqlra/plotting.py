@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from seqlra.checkpoint import write_atomically
+from seqlra.rundir import RunDirectory
 
 METRICS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
     "error": ("error (%)", lambda row: row["train_error"]),
@@ -29,6 +30,14 @@ MANY_EPOCHS = 30
 
 MARKS = 24
 """About how many marks the curves of a comparison have between them, by which they are told apart."""
+
+
+def save_pictures(run: RunDirectory, title: str, metric: str, diagnosed: bool) -> None:
+    """All pictures of a run, from its ``metrics.jsonl``; none before an epoch has ended."""
+    if history := run.read_metrics():
+        save_curve(run.curve, history, title, metric)
+        if diagnosed:
+            save_diagnostics(run.diagnostics, history, title)
 
 
 def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, metric: str = "error") -> None:

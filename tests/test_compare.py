@@ -83,7 +83,8 @@ def test_every_member_is_the_same_run_alone_and_own_options_reach_their_label_on
     }.items():
         assert seqlra(f"train mlp {options} {SHORT} --out alone/{folder}").returncode == 0
         assert_same_run(tmp_path / "cmp" / folder, tmp_path / "alone" / folder)
-        assert (tmp_path / "cmp" / folder / "curve.png").exists()
+        files = [{path.name for path in (tmp_path / where / folder).iterdir()} for where in ("cmp", "alone")]
+        assert files[0] == files[1] >= {"curve.png", "metrics.jsonl"}
     made = {path.name for path in (tmp_path / "cmp").iterdir() if not path.is_dir()}
     assert made == {"compare.json", "results.json", "table.md", "curves.png"}
     again = seqlra("evaluate cmp/b-seed4 --json")

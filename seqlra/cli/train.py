@@ -253,7 +253,7 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
 def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) -> None:
     from seqlra.cli.show import Watch, json_line, result_rows, table
     from seqlra.experiments import train
-    from seqlra.plotting import save_curve, save_diagnostics
+    from seqlra.plotting import save_pictures
     from seqlra.training import Stopped
 
     try:
@@ -261,9 +261,7 @@ def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) 
             result = train(experiment, run, resume, watch)
     except Stopped:
         raise Interrupted(f"stopped; go on with: seqlra train {experiment.config.task} --resume {run.path}") from None
-    save_curve(run.curve, run.read_metrics(), experiment.title, experiment.task.selects)
-    if experiment.config.diagnose:
-        save_diagnostics(run.diagnostics, run.read_metrics(), experiment.title)
+    save_pictures(run, experiment.title, experiment.task.selects, experiment.config.diagnose > 0)
     table(f"{experiment.title}: {run.path}", result_rows(result), to_stderr=json)
     if json:
         json_line({**result, "out": str(run.path)})
