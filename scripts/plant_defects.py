@@ -253,6 +253,57 @@ DEFECTS = (
         ("c1 never applied", "total.copy_(finished)", "total.copy_(total)", "lra"),
     ),
     *in_file(
+        "diagnostics.py",
+        "diagnostics",
+        ("the rule set beside itself", "Walk(chain_rule(reduction=walk.rule.reduction),", "Walk(walk.rule,"),
+        ("backprop left in p.grad", "updates_of(backprop, torch.empty_like)", "updates_of(backprop, lambda p: p.grad)"),
+        ("a slope left out of the chain rule", 'SlopeAnnealing if "slope" in graph.memory else', ""),
+        ("angles in radians", "torch.rad2deg(torch.atan2(opposite, cross))", "torch.atan2(opposite, cross)"),
+        ("angles folded at 90 degrees", "torch.atan2(opposite, cross)", "torch.atan2(opposite, cross.abs())"),
+        ("the cosine without its norms", "(own * other - cross.square())", "(own - cross.square())"),
+        ("an angle of nothing is 0", "degrees.where(own * other > 0, torch.nan)", "degrees.where(own * other > 0, 0)"),
+        ("inner products in float32", "(one, other)], -2).double()", "(one, other)], -2)"),
+        ("a stack as one model", "update.flatten(len(graph.stack))", "update.flatten(0)"),
+        ("biases left out of a layer", "used[graph.biases[tied.subgraph.bias]] = None", "pass"),
+        ("outputs counted as hidden", "if not tied.subgraph.is_output:", "if True:"),
+        (
+            "time steps taken in pairs",
+            "steps.setdefault(tied.first - fed + copy",
+            "steps.setdefault(copy // 2",
+        ),
+        ("left-out rows misplaced", "[walk._all_rows(i) for i in range(len(walk.errors))]", "walk.errors"),
+        ("the first step for every step", "activity.rows(here)", "activity.rows(range(1))"),
+        ("c1 counted where it is not reached", "norm > c1 * (1 - 1e-4)", "norm < c1 * (1 - 1e-4)"),
+        ("undefined angles counted", "(~value.isnan()).to(value.dtype)", "torch.ones_like(value)"),
+        ("nan written as JSON", "mean if math.isfinite(mean) else None", "mean"),
+    ),
+    *in_file(
+        "rules/lra.py",
+        "diagnostics",
+        (
+            "clips counted per sample for per batch",
+            'if self.c2_per == "batch" else displacement',
+            "if False else displacement",
+        ),
+        ("clips counted the other way round", "dim=-1) > self.c2", "dim=-1) < self.c2"),
+        (
+            "f' dropped from a counted displacement",
+            "incoming * walk.f(tie).derivative(*walk.state(tie, rows))",
+            "incoming",
+        ),
+        ("f' in a counted displacement of Lemma 1", 'incoming if self.form == "post" else', ""),
+    ),
+    *in_file(
+        "training.py",
+        "diagnostics",
+        (
+            "diagnostics of every epoch so far",
+            "        self.diagnostics = Averages()\n        if valid",
+            "        if valid",
+        ),
+        ("diagnostics lost by a stop", 'state.get("diagnostics", {})', "{}"),
+    ),
+    *in_file(
         "activity.py",
         "engine",
         ("g not applied", "z_star = z if tied.subgraph.g is None else tied.subgraph.g.g(z)", "z_star = z", "lra"),
@@ -382,6 +433,7 @@ def copy_of_the_package(source: Path = ROOT) -> Iterator[Path]:
         for part in ("seqlra", "tests"):
             shutil.copytree(source / part, copy / part, ignore=leave)
         shutil.copy(source / "pyproject.toml", copy)
+        (copy / "data").symlink_to(source / "data")  # the embedded samples: large, and only read
         yield copy
 
 
