@@ -161,11 +161,12 @@ class Trainer:
                 self._demand_finite()
                 now = time.perf_counter()
                 self.seconds += now - started
-                if self._stop or now - last_saved > self.checkpoint_seconds:
-                    self.save()
-                    last_saved = time.perf_counter()
-                if self._stop:
-                    raise Stopped
+                if self.step < end:  # the end of an epoch has a checkpoint of its own, after the row of that epoch
+                    if self._stop or now - last_saved > self.checkpoint_seconds:
+                        self.save()
+                        last_saved = time.perf_counter()
+                    if self._stop:
+                        raise Stopped
                 watch(self)
                 started = time.perf_counter()
 

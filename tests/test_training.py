@@ -95,6 +95,27 @@ def test_a_stopped_and_resumed_run_equals_the_one_left_alone(
     same_outcome(run_alone, run)
 
 
+@pytest.mark.parametrize("updates", [40, 120], ids=["an epoch", "the run"])
+def test_a_stop_at_the_end_of_an_epoch_loses_no_row(
+    updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "CHECK_EVERY", 1)
+    config = small(epochs=3)
+    alone, run_alone = start(tmp_path / "alone", config)
+    train(alone, run_alone)
+    stopped, run = start(tmp_path / "stopped", config)
+
+    def stop_before_the_last(trainer: Trainer) -> None:
+        if trainer.step == updates - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:  # at the end of the run there is nothing left to stop
+        train(stopped, run, watch=stop_before_the_last)
+    except Stopped:
+        train(prepare(read_config(run)), run, resume=True)
+    same_outcome(run_alone, run)
+
+
 def test_a_killed_run_resumes_to_the_same_result(tmp_path: Path) -> None:
     arguments = ["train", "mlp", "--hidden", "20,12", "--valid", "13000", "--epochs", "40", "--threads", "1"]
     command = [sys.executable, "-c", "from seqlra.cli import main; main()", *arguments]
