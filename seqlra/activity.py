@@ -36,18 +36,17 @@ class Activity:
 
     def __init__(self, graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> None:
         self.graph = graph
-        fed = {name: base for name, base in graph.layout.bases.items() if base.inputs}
+        fed, apart = graph.layout.fed, graph.layout.apart
         given = _named(inputs, fed)
         first = next(iter(fed))
         self.batch = _rows(given[first]) // len(fed[first].inputs)
         for name, base in fed.items():
             _check(name, given[name], base, self.batch, graph)
         # z* of every base, all its blocks under each other; inputs that nothing else shares are their own storage
-        self._store = {name: tensor for name, tensor in given.items() if len(fed[name].inputs) == fed[name].blocks}
-        for name, base in graph.layout.bases.items():
-            whole = name in self._store or (not base.inputs and base.blocks == 1)
-            if not whole:
-                self._allocate(name, base, given.get(name))
+        self._store = {name: tensor for name, tensor in given.items() if name not in apart}
+        for name, base in apart.items():
+            self._allocate(name, base, given.get(name))
+        self._weights, self._biases = graph.weights, graph.biases
         self._slope = graph.memory.get("slope")
         self.h: list[Tensor] = []
         self.z: list[Tensor] = []
@@ -85,10 +84,9 @@ class Activity:
 
     def _run(self, tied: TiedCopies) -> None:
         """One tie: lines "Run feedforward pass" of Algorithm 2, for all its copies at once."""
-        within = tuple(read for read in tied.reads if tied.recurrent and read.base == tied.base)
-        drive = self._drive(tied, tuple(read for read in tied.reads if read not in within))
-        if within:
-            self._walk(tied, drive, within)
+        drive = self._drive(tied)
+        if tied.within:
+            self._walk(tied, drive)
             return
         z = self._f(tied, drive)
         z_star = z if tied.subgraph.g is None else tied.subgraph.g.g(z)
@@ -107,12 +105,12 @@ class Activity:
             h.mul_(self._slope)
         return tied.subgraph.f.f(h)
 
-    def _drive(self, tied: TiedCopies, reads: tuple[Read, ...]) -> Tensor:
+    def _drive(self, tied: TiedCopies) -> Tensor:
         """``sum(source @ W) + b`` over connections whose sources are already there, ``(*stack, rows, units)``."""
-        bias = None if tied.subgraph.bias is None else self.graph.biases[tied.subgraph.bias]
+        bias = None if tied.subgraph.bias is None else self._biases[tied.subgraph.bias]
         total: Tensor | None = None
-        for read in reads:
-            source, weight = self.source(read, range(tied.copies)), self.graph.weights[read.weight]
+        for read in tied.outer:
+            source, weight = self.source(read, range(tied.copies)), self._weights[read.weight]
             total = _product(source, weight, bias) if total is None else total + _product(source, weight, None)
         if total is None:  # a recurrence without input
             like = next(self.graph.parameters())
@@ -121,16 +119,16 @@ class Activity:
                 total += bias.unsqueeze(-2)
         return total
 
-    def _walk(self, tied: TiedCopies, h: Tensor, within: tuple[Read, ...]) -> None:
+    def _walk(self, tied: TiedCopies, h: Tensor) -> None:
         """The recurrence, step after step, completing ``h`` in place: the only sequential part of LRA-fdbk."""
         g = tied.subgraph.g
         z_star = self._store[tied.base][..., self.rows(range(tied.first, tied.first + tied.copies)), :]
         z = z_star if g is None else torch.empty_like(h)
-        weights = [self.graph.weights[read.weight] for read in within]
+        weights = [self._weights[read.weight] for read in tied.within]
         for step, after in pairwise(range(tied.copies + 1)):
             now = self.rows(range(step, after))
             h_now = h[..., now, :]
-            for read, weight in zip(within, weights, strict=True):
+            for read, weight in zip(tied.within, weights, strict=True):
                 _add_product(h_now, self.source(read, range(step, after)), weight)
             z_now = self._f(tied, h_now)
             z[..., now, :] = z_now

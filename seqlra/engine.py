@@ -100,15 +100,11 @@ def _output(activity: Activity) -> Tensor:
 
 
 class Updates(dict[Tensor, Tensor]):
-    """By parameter, its update: a tensor of its shape that ``where`` gives, made zero at its first use."""
+    """By parameter, its update: a tensor of its shape that ``where`` gives, written over at its first use."""
 
     def __init__(self, where: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self._where = where
-
-    def __missing__(self, parameter: Tensor) -> Tensor:
-        self[parameter] = zeros = self._where(parameter).zero_()
-        return zeros
 
     def add(
         self, activity: Activity, tie: int, copies: range, d: Tensor, rows: Tensor | None = None, scale: float = 1.0
@@ -127,9 +123,19 @@ class Updates(dict[Tensor, Tensor]):
             source = activity.source(read, copies)
             if rows is not None:
                 source = source.index_select(-2 if source.dtype.is_floating_point else -1, rows)
-            _add_product(self[graph.weights[read.weight]], source, d, scale)
+            total, before = self._so_far(graph.weights[read.weight])
+            _add_product(total, source, d, scale, before)
         if tied.subgraph.bias is not None:
-            self[graph.biases[tied.subgraph.bias]].add_(d.sum(-2), alpha=scale)
+            total, before = self._so_far(graph.biases[tied.subgraph.bias])
+            _add_sum(total, d, scale, before)
+
+    def _so_far(self, parameter: Tensor) -> tuple[Tensor, int]:
+        """The update of a parameter, and what to multiply with what stands there: 0 at its first use, then 1."""
+        total = self.get(parameter)
+        if total is not None:
+            return total, 1
+        total = self[parameter] = self._where(parameter)
+        return total, 0
 
 
 def updates_of(walk: Walk, where: Callable[[Tensor], Tensor]) -> Updates:
@@ -142,7 +148,9 @@ def updates_of(walk: Walk, where: Callable[[Tensor], Tensor]) -> Updates:
             updates.add(walk.activity, i, range(graph.ties[i].copies), d, rows, scale)
     for held, axes in ((graph.weights, 2), (graph.biases, 1)):
         for parameter in held.values():
-            total = updates[parameter]
+            total = updates.get(parameter)
+            if total is None:  # it had no part in any error
+                total = updates[parameter] = where(parameter).zero_()
             finished = rule.finish(total, axes)
             if finished is not total:
                 total.copy_(finished)
@@ -155,14 +163,26 @@ def _grad(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _add_product(grad: Tensor, source: Tensor, d: Tensor, scale: float) -> None:
-    """``grad += scale * source^T d``, summed over rows; tokens add to the rows of the weights that they picked."""
-    if not source.dtype.is_floating_point:
-        if source.dim() == 1:
-            grad.index_add_(-2, source, d, alpha=scale)
+def _add_product(total: Tensor, source: Tensor, d: Tensor, scale: float, before: int) -> None:
+    """``total = before * total + scale * source^T d``, summed over rows; tokens add to the rows of the weights that
+    they picked."""
+    if source.dtype.is_floating_point:
+        if total.dim() == 2:
+            total.addmm_(source.mT, d, beta=before, alpha=scale)
         else:
-            grad.scatter_add_(-2, source.unsqueeze(-1).expand_as(d), d * scale)
-    elif grad.dim() == 2:
-        grad.addmm_(source.mT, d, alpha=scale)
+            total.baddbmm_(source.mT.expand(*total.shape[:-2], -1, -1), d, beta=before, alpha=scale)
+        return
+    if not before:
+        total.zero_()
+    if source.dim() == 1:
+        total.index_add_(-2, source, d, alpha=scale)
     else:
-        grad.baddbmm_(source.mT.expand(*grad.shape[:-2], -1, -1), d, alpha=scale)
+        total.scatter_add_(-2, source.unsqueeze(-1).expand_as(d), d * scale)
+
+
+def _add_sum(total: Tensor, d: Tensor, scale: float, before: int) -> None:
+    """``total = before * total + scale * sum d``, summed over rows."""
+    if before:
+        total.add_(d.sum(-2), alpha=scale)
+    else:
+        torch.sum(d, -2, out=total).mul_(scale)

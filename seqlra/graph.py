@@ -48,6 +48,7 @@ class Graph(nn.Module):
         self._check_names()
         self._make_parameters()
         self.layout = tie(self.nodes)
+        self.plans: dict[Any, Any] = {}  # by rule, what the engine found out about the two
 
     def sharing(self, nodes: Sequence[Input | Subgraph]) -> Graph:
         """Another list of subgraphs over the same parameters, such as the same RNN unrolled over other steps.
@@ -171,10 +172,7 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
     def __init__(self, trained: bool) -> None:
         super().__init__()
         self.trained = trained
-
-    @property
-    def _held(self) -> dict[str, Any]:
-        return self._parameters if self.trained else self._buffers
+        self._held: dict[str, Any] = self._parameters if trained else self._buffers
 
     def __getitem__(self, name: str) -> Tensor:
         return self._held[name]

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def scale_within(delta: Tensor, c: float, dim: int | tuple[int, ...]) -> Tensor:
-    """The factor in (0, 1] that brings ``delta`` within the norm ``c``, its axes ``dim`` kept as 1.
+def norm_from(delta: Tensor, c: float, dim: int | tuple[int, ...]) -> Tensor:
+    """The norm of ``delta``, or ``c`` where that is more, its axes ``dim`` kept as 1: over it, ``c * delta`` is within
+    the norm ``c``.
 
-    A factor rather than the product, because the walk multiplies it into a sum that it computes anyway.
+    A divisor rather than the quotient, because the walk divides in a sum that it computes anyway.
     """
-    norm = torch.linalg.vector_norm(delta, dim=dim, keepdim=True)
-    return (c / norm).clamp(max=1)  # a norm of 0 gives infinity, cut to 1
+    return torch.linalg.vector_norm(delta, 2, dim, True).clamp_min_(c)
 
 
 def normalize(delta: Tensor, c: float | None, dim: int | tuple[int, ...] = -1) -> Tensor:
@@ -20,4 +20,4 @@ def normalize(delta: Tensor, c: float | None, dim: int | tuple[int, ...] = -1) -
 
     Eq. 1 of the paper (re-projection, Pascanu et al. 2013). ``c`` None returns ``delta`` as it is.
     """
-    return delta if c is None else delta * scale_within(delta, c, dim)
+    return delta if c is None else delta * (c / norm_from(delta, c, dim))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from seqlra.errors import SeqlraError
@@ -55,6 +56,16 @@ class TiedCopies:
     recurrent: bool
     readers: tuple[Reader, ...] = ()
 
+    @cached_property
+    def within(self) -> tuple[Read, ...]:
+        """The reads over which its copies read each other, one after the other."""
+        return tuple(read for read in self.reads if self.recurrent and read.base == self.base)
+
+    @cached_property
+    def outer(self) -> tuple[Read, ...]:
+        """The other reads, whose sources are there before it runs."""
+        return tuple(read for read in self.reads if read not in self.within)
+
 
 @dataclass(frozen=True)
 class Base:
@@ -77,6 +88,26 @@ class Layout:
     bases: dict[str, Base]
     places: dict[str, Place]
     outputs: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def all_outputs(self) -> tuple[int, ...]:
+        """The ties that are outputs."""
+        return tuple(i for i, tied in enumerate(self.ties) if tied.subgraph.is_output)
+
+    @cached_property
+    def fed(self) -> dict[str, Base]:
+        """The storages that inputs go to, wholly or in part."""
+        return {name: base for name, base in self.bases.items() if base.inputs}
+
+    @cached_property
+    def apart(self) -> dict[str, Base]:
+        """The storages whose blocks come from several places (states carried in, a walk, several ties), or from one
+        tie of several copies, and that must be there before those write to them."""
+        return {
+            name: base
+            for name, base in self.bases.items()
+            if not (len(base.inputs) == base.blocks or (not base.inputs and base.blocks == 1))
+        }
 
 
 def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:

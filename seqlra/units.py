@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from seqlra.errors import SeqlraError, unknown
+from seqlra.scalars import scalar
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,17 @@ def _tanh(h: Tensor) -> Tensor:
     the time of its tanh and to 2e-7 of it (`tests/test_units.py`)."""
     if h.is_cuda or h.dtype != torch.float32:
         return torch.tanh(h)
-    return torch.add(_MINUS_ONE, (h + h).sigmoid_(), alpha=2)
-
-
-_MINUS_ONE = torch.tensor(-1.0, dtype=torch.float32, device="cpu")
+    return torch.add(scalar(-1.0, h), (h + h).sigmoid_(), alpha=2)
 
 
 ACTIVATIONS: dict[str, Activation] = {
     unit.name: unit
     for unit in (
         Activation("identity", lambda h: h, lambda h, z: torch.ones_like(h), "z = h"),
-        Activation("sigmoid", torch.sigmoid, lambda h, z: z * (1 - z), "logistic, in (0, 1)"),
-        Activation("tanh", _tanh, lambda h, z: 1 - z * z, "hyperbolic tangent, in (-1, 1)"),
+        Activation("sigmoid", torch.sigmoid, lambda h, z: torch.addcmul(z, z, z, value=-1), "logistic, in (0, 1)"),
+        Activation(
+            "tanh", _tanh, lambda h, z: torch.addcmul(scalar(1.0, z), z, z, value=-1), "hyperbolic tangent, in (-1, 1)"
+        ),
         Activation("hard-tanh", lambda h: h.clamp(-1, 1), lambda h, z: _between(h, -1, 1), "h cut to [-1, 1]"),
         Activation("relu", torch.relu, lambda h, z: (h >= 0).to(h.dtype), "max(0, h)"),
         Activation("relu6", lambda h: h.clamp(0, 6), lambda h, z: _between(h, 0, 6), "h cut to [0, 6]"),

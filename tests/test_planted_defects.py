@@ -25,7 +25,7 @@ def load() -> ModuleType:
 
 script = load()
 DEFECTS = {defect.name: defect for defect in script.DEFECTS}
-HARMLESS = script.Defect("harmless", "normalize.py", "a norm of 0 gives infinity", "0 gives infinity", "normalize")
+HARMLESS = script.Defect("harmless", "normalize.py", "A divisor rather than", "The divisor rather than", "normalize")
 NO_IMPORT = script.Defect("no import", "normalize.py", "import torch\n", "import torhc\n", "normalize")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from seqlra.ties import Read, Reader, TiedCopies
 from seqlra.units import Activation
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Rows:
     """Rows of the tensors of a tie: those of some ``copies``, or a selection (``copies`` None) by their numbers."""
 
@@ -123,19 +123,19 @@ class Walk:
 
     def __init__(self, rule: Rule, activity: Activity, targets: Tensor | Mapping[str, Tensor]) -> None:
         self.rule, self.activity, self.graph = rule, activity, activity.graph
-        ties = self.graph.ties
+        self.ties = ties = self.graph.ties
         self.errors: list[Tensor | None] = [None] * len(ties)
         self.rows: list[Tensor | None] = [None] * len(ties)
         self.kept: list[Tensor | None] = [None] * len(ties)
-        self._reached: list[list[bool] | None] = [None] * len(ties)  # by tie, which copies an error came to; None: all
         self.targets: list[Tensor] = self._output_targets(targets)
-        self.predictions = sum(t.copies for t in ties if t.subgraph.is_output) * activity.batch
-        for i in reversed(range(len(ties))):
-            if ties[i].subgraph.is_output:
+        self.predictions = sum(ties[i].copies for i in self.graph.layout.all_outputs) * activity.batch
+        skips = rule.skips
+        for i, inflow in reversed(list(enumerate(inflows(rule, self.graph)))):
+            if inflow is None:
                 self.errors[i] = rule.output_error(self, i)
-            else:
-                self._hidden(i, ties[i])
-            if rule.skips:
+            elif inflow.readers:
+                self._hidden(i, inflow)
+            if skips:
                 self._leave_out(i)
 
     def state(self, tie: int, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -144,19 +144,19 @@ class Walk:
 
     def f(self, tie: int) -> Activation:
         """The activation of a hidden subgraph."""
-        f = self.graph.ties[tie].subgraph.f
+        f = self.ties[tie].subgraph.f
         assert f is not None
         return f
 
     def local_loss(self, tie: int) -> LocalLoss:
         """The loss of a hidden subgraph."""
-        loss = self.graph.ties[tie].subgraph.loss
+        loss = self.ties[tie].subgraph.loss
         assert isinstance(loss, LocalLoss)
         return loss
 
     def output_loss(self, tie: int) -> OutputLoss:
         """The loss of an output."""
-        loss = self.graph.ties[tie].subgraph.loss
+        loss = self.ties[tie].subgraph.loss
         assert isinstance(loss, OutputLoss)
         return loss
 
@@ -172,8 +172,10 @@ class Walk:
 
     def overlap(self, tie: int, copies: range) -> list[Reader]:
         """Whose errors come to these copies of a tie, cut to them."""
+        inflow = inflows(self.rule, self.graph)[tie]
+        assert inflow is not None
         cut = []
-        for reader in self.rule.readers(self.graph, tie):
+        for reader in inflow.readers:
             low, high = max(copies.start, reader.mine.start), min(copies.stop, reader.mine.stop)
             if low < high:
                 shift = reader.theirs.start - reader.mine.start
@@ -197,61 +199,45 @@ class Walk:
             total = error if total is None else total + error
         return total
 
-    def _hidden(self, i: int, tied: TiedCopies) -> None:
+    def _hidden(self, i: int, inflow: Inflow) -> None:
         """All copies at once, or where an error crosses between them one after another, the last first."""
-        everyone = range(tied.copies)
-        readers = [r for r in self.overlap(i, everyone) if r.tie == i or self.errors[r.tie] is not None]
-        reached = self._reached[i] = self._find_reached(i, everyone, readers)
-        if reached is not None and not any(reached):
-            return
-        if len(readers) == 1 and self.rows[readers[0].tie] is not None and self._row_by_row(i, readers[0]):
+        tied = self.ties[i]
+        everyone, readers = range(tied.copies), inflow.readers
+        if inflow.row_by_row and self.rows[readers[0].tie] is not None:
             self._selected(i, readers[0])
             return
+        at_once = 1 if inflow.through_time else self._copies_at_once(tied)
+        errors = self.errors
+        if self.rule.skips or inflow.through_time:
+            errors = list(errors)
+            for reader in readers:
+                errors[reader.tie] = self._all_rows(reader.tie)
+        if at_once >= tied.copies and inflow.reached is None:
+            self.errors[i] = self._hidden_error(i, everyone, list(readers), errors)
+            return
         mask = None
-        if reached is not None:  # the other copies have no target: they are as if the rule had halted there
-            mask = self.activity.h[i].new_tensor(reached).repeat_interleave(self.activity.batch)
+        if inflow.reached is not None:  # the other copies have no target: they are as if the rule had halted there
+            mask = self.activity.h[i].new_tensor(inflow.reached).repeat_interleave(self.activity.batch)
             self.kept[i] = mask.expand(self.activity.h[i].shape[:-1]).clone()
-        through_time = any(reader.tie == i for reader in readers)
-        at_once = 1 if through_time else self._copies_at_once(tied)
-        errors = list(self.errors)
-        for reader in readers:
-            errors[reader.tie] = self._all_rows(reader.tie)
-        d = errors[i] = torch.empty_like(self.activity.h[i]) if at_once < tied.copies else None
+        d = errors[i] = torch.empty_like(self.activity.h[i])
         for stop in range(tied.copies, 0, -at_once):
             here = range(max(0, stop - at_once), stop)
-            rows = Rows(self.activity.rows(here), here)
-            no_target = reached is not None and not any(reached[copy] for copy in here)
-            to_these = readers if here == everyone else self.overlap(i, here)
-            incoming = None if no_target else self.rule.incoming(self, i, here, to_these, errors)
-            found = None if incoming is None else self.rule.hidden_error(self, i, rows, incoming)
-            if d is None:
-                d = found
-            else:
-                d[..., rows.index, :] = 0 if found is None else found
+            no_target = inflow.reached is not None and not any(inflow.reached[copy] for copy in here)
+            found = None if no_target else self._hidden_error(i, here, self.overlap(i, here), errors)
+            d[..., self.activity.rows(here), :] = 0 if found is None else found
         self.errors[i] = d
         kept = self.kept[i]
         if mask is not None and kept is not None:
             self.kept[i] = mask * kept
 
-    def _find_reached(self, i: int, copies: range, readers: list[Reader]) -> list[bool] | None:
-        """To which copies an error comes; None: to all."""
-        if any(r.tie != i and r.mine == copies and self._reached[r.tie] is None for r in readers):
+    def _hidden_error(self, i: int, copies: range, readers: list[Reader], errors: list[Tensor | None]) -> Tensor | None:
+        incoming = self.rule.incoming(self, i, copies, readers, errors)
+        if incoming is None:
             return None
-        reached = [False] * len(copies)
-        for copy in reversed(copies):
-            for reader in readers:
-                if copy in reader.mine:
-                    theirs = reached if reader.tie == i else self._reached[reader.tie]
-                    reached[copy] |= theirs is None or theirs[copy + reader.theirs.start - reader.mine.start]
-        return None if all(reached) else reached
+        return self.rule.hidden_error(self, i, Rows(self.activity.rows(copies), copies), incoming)
 
     def _copies_at_once(self, tied: TiedCopies) -> int:
         return tied.copies if self.activity.h[0].is_cuda else max(1, self.ROWS_AT_ONCE // self.activity.batch)
-
-    def _row_by_row(self, i: int, reader: Reader) -> bool:
-        """Whether row r of the reader reads row r of the tie, for all rows of both."""
-        both = range(self.graph.ties[i].copies), range(self.graph.ties[reader.tie].copies)
-        return (reader.mine, reader.theirs) == both
 
     def _selected(self, i: int, reader: Reader) -> None:
         """The rows alone in which the one reader still has an error."""
@@ -304,6 +290,64 @@ class Walk:
         require(rows == wanted, f"the output {tied.base!r} has {wanted} rows; its targets have {rows}")
         here = self.activity.rows(range(tied.first, tied.first + tied.copies))
         return target[..., here, :] if vectors else target[..., here]
+
+
+class Inflow(NamedTuple):
+    """What comes to a hidden tie under a rule; the same for every mini-batch.
+
+    Attributes:
+        readers: whose errors come to it; none: it has no target.
+        reached: which of its copies they come to; None: all.
+        through_time: whether it is among them itself, so that its copies must be walked one after another.
+        row_by_row: whether there is one reader, whose row r reads row r of the tie, for all rows of both.
+    """
+
+    readers: tuple[Reader, ...]
+    reached: tuple[bool, ...] | None
+    through_time: bool
+    row_by_row: bool
+
+
+def inflows(rule: Rule, graph: Graph) -> list[Inflow | None]:
+    """By tie, what comes to it; None for outputs. Found once for a rule and a graph, and kept with the graph."""
+    known: list[Inflow | None] | None = graph.plans.get(rule)
+    if known is None:
+        known = graph.plans[rule] = _find_inflows(rule, graph)
+    return known
+
+
+def _find_inflows(rule: Rule, graph: Graph) -> list[Inflow | None]:
+    ties = graph.ties
+    found: list[Inflow | None] = [None] * len(ties)
+    for i, tied in reversed(list(enumerate(ties))):
+        if tied.subgraph.is_output:
+            continue
+        readers = []
+        for reader in rule.readers(graph, i):
+            above = found[reader.tie]
+            # an output that comes before it in the list has no part in it; a hidden reader may have no target itself
+            if reader.tie == i or (reader.tie > i and (above is None or above.readers)):
+                readers.append(reader)
+        reached = _find_reached(i, tied.copies, readers, found)
+        if reached is not None and not any(reached):
+            readers = []
+        whole = range(tied.copies)
+        row_by_row = len(readers) == 1 and readers[0].tie != i and readers[0].mine == whole
+        row_by_row = row_by_row and readers[0].theirs == range(ties[readers[0].tie].copies)
+        found[i] = Inflow(tuple(readers), reached, any(r.tie == i for r in readers), row_by_row)
+    return found
+
+
+def _find_reached(i: int, copies: int, readers: list[Reader], found: list[Inflow | None]) -> tuple[bool, ...] | None:
+    """To which copies of a tie an error comes; None: to all."""
+    reached = [False] * copies
+    for copy in reversed(range(copies)):
+        for reader in readers:
+            if copy in reader.mine:
+                above = found[reader.tie]
+                theirs = reached if reader.tie == i else above and above.reached
+                reached[copy] |= theirs is None or theirs[copy + reader.theirs.start - reader.mine.start]
+    return None if all(reached) else tuple(reached)
 
 
 def require(condition: bool, message: str) -> None:

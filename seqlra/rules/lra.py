@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqlra.graph import Graph
-from seqlra.normalize import normalize, scale_within
+from seqlra.normalize import norm_from, normalize
 from seqlra.rules.base import Rows, Rule, Walk, require
 from seqlra.ties import Read, Reader
 
@@ -85,7 +85,7 @@ class _LRA(Rule):
         if self.c2 is None:
             return torch.add(h, displacement, alpha=-self.beta)
         if self.c2_per == "sample":
-            return torch.addcmul(h, displacement, scale_within(displacement, self.c2, -1), value=-self.beta)
+            return torch.addcdiv(h, displacement, norm_from(displacement, self.c2, -1), value=-self.beta * self.c2)
         assert rows.copies is not None
         batches = displacement.unflatten(-2, (len(rows.copies), -1))  # each copy has a mini-batch of its own
         scaled = normalize(batches, self.c2, (-2, -1)).flatten(-3, -2)
