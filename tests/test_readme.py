@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import typer
 
-from seqlra.cli import app
+from seqlra import SeqlraError, comparison
+from seqlra.cli import app, main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -38,6 +40,20 @@ def test_the_commands_parse(command: str) -> None:
         assert parser is not None, f"no command {name}"
         context = parser.make_context(name, [], parent=context, resilient_parsing=True)
     parser.parse_args(parser.context_class(parser, **parser.context_settings), arguments)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if re.match("compare (mlp|rnn)", command)])
+def test_what_is_compared_has_options_of_train(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(path: Path, members: list[object], command: str) -> None:
+        raise SeqlraError(f"{len(members)} would train")
+
+    monkeypatch.setattr(comparison.Comparison, "start", start)
+    monkeypatch.setattr(sys, "argv", ["seqlra", *shlex.split(command, comments=True)])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.endswith("would train\n")
 
 
 def test_there_is_something_to_test() -> None:
