@@ -2,18 +2,89 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import statistics
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqlra.cli.options import Device, Json, Threads
+from seqlra.cli.options import Device, Json, Threads, hidden_sizes
+from seqlra.errors import SeqlraError
+
+if TYPE_CHECKING:
+    import torch
+
+    from seqlra.bench.timing import Case
 
 app = typer.Typer(no_args_is_help=True)
+
+Rounds = Annotated[int, typer.Option(help="Alternations.", min=1)]
+Optimizer = Annotated[str, typer.Option(help="sgd or adam, for both sides.")]
 
 
 @app.callback()
 def bench() -> None:
-    """Time our updates against a rival's, alternating in one process; ratios over 1 mean that ours are faster."""
+    """Time our updates against a rival's, alternating in one process; ratios over 1 mean that ours are faster.
+
+    Let nothing else run: on a busy machine threads wait for each other, and the figures mean little.
+    """
+
+
+@app.command()
+def mlp(
+    net: Annotated[
+        list[str] | None,
+        typer.Option(help="HIDDEN@BATCH, such as 128x8@50; may be repeated.", show_default="3x64, 3x256, 8x128, 3x800"),
+    ] = None,
+    optimizer: Optimizer = "adam",
+    compiled: Annotated[
+        bool, typer.Option(help="Against compiled backprop too, which takes minutes to compile.")
+    ] = True,
+    rounds: Rounds = 7,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """LRA-fdbk on a tanh MLP against backprop in PyTorch: eager, with our optimiser, compiled; FA of biotorch."""
+    from seqlra.bench.mlp import OPTIMIZERS, RIVALS, available, mlp_case
+    from seqlra.errors import unknown
+
+    if optimizer not in OPTIMIZERS:
+        raise unknown("optimizer", optimizer, OPTIMIZERS)
+    nets = [_net(text) for text in net or NETS]
+    where, count = _machine(device, threads)
+    rivals = [rival for rival in RIVALS if available(rival) and (compiled or "compiled" not in rival)]
+    cases = [mlp_case(*sizes, optimizer, rival, where, rounds) for rival in rivals for sizes in nets]
+    _tell(cases, where, count, rounds, json)
+
+
+NETS = ("64x3@50", "256x3@50", "128x8@50", "800x3@20")
+
+
+def _net(text: str) -> tuple[tuple[int, ...], int]:
+    hidden, at, batch = text.partition("@")
+    if not (at and batch.isdigit() and int(batch) > 0):
+        raise SeqlraError(f"cannot read the network {text!r}; accepted: HIDDEN@BATCH, such as 128x8@50")
+    return hidden_sizes(hidden), int(batch)
+
+
+@app.command()
+def stack(
+    models: Annotated[int, typer.Option(help="How many.", min=1)] = 16,
+    hidden: Annotated[str, typer.Option(help="Hidden layers of each.")] = "128x8",
+    batch: Annotated[int, typer.Option(help="Images in a mini-batch.", min=1)] = 50,
+    optimizer: Optimizer = "adam",
+    rounds: Rounds = 7,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Many models trained as one stack against one after another, by the same engine."""
+    from seqlra.bench.stack import stack_case
+
+    where, count = _machine(device, threads)
+    sizes = hidden_sizes(hidden)
+    cases = [stack_case(models, sizes, batch, optimizer, shared, where, rounds) for shared in (False, True)]
+    _tell(cases, where, count, rounds, json)
 
 
 @app.command()
@@ -22,7 +93,7 @@ def rnn(
     streams: Annotated[int, typer.Option(help="Parallel streams.", min=1)] = 64,
     unroll: Annotated[int, typer.Option(help="K, steps of an update.", min=1)] = 50,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.", min=2)] = 65,
-    rounds: Annotated[int, typer.Option(help="Alternations.", min=1)] = 9,
+    rounds: Rounds = 9,
     epsilon: Annotated[
         float, typer.Option(help="For a second case, on text: skip samples whose loss is under this; 0: no such case.")
     ] = 0.01,
@@ -31,24 +102,49 @@ def rnn(
     json: Json = False,
 ) -> None:
     """LRA-fdbk on an Elman network against torch.nn.RNN with autograd BPTT, with the same optimiser."""
-    import torch
+    from seqlra.bench.rnn import rnn_case, rnn_skip_case
 
-    from seqlra.bench import rnn_case, rnn_skip_case
-    from seqlra.cli.show import json_line, table
-    from seqlra.experiments import pick_device, set_threads, versions
-
-    where = pick_device(device)
-    count = set_threads(threads)
+    where, count = _machine(device, threads)
     cases = [rnn_case(hidden, streams, unroll, symbols, where, rounds)]
     if epsilon:
         cases.append(rnn_skip_case(hidden, streams, unroll, where, rounds, epsilon))
+    _tell(cases, where, count, rounds, json)
+
+
+def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
+    from seqlra.experiments import pick_device, set_threads
+
+    return pick_device(device), set_threads(threads)
+
+
+def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, json: bool) -> None:
+    """A table for people, JSON for scripts: ratios with their spread, medians, and the distance to the limit."""
+    import torch
+
+    from seqlra.bench.timing import matmul_rate
+    from seqlra.cli.show import json_line, table
+    from seqlra.experiments import versions
+
+    rate = matmul_rate(where)
     rows = []
     for c in cases:
+        share = c.of_limit(rate)
+        limit = "" if share is None else f"{100 * share:.0f} %"
         ratio = f"{c.ratio:.2f} ({c.ratio_low:.2f} .. {c.ratio_high:.2f})"
-        rows.append((c.case, ratio, f"{c.ours_ms:.2f}", f"{c.rival_ms:.2f}", c.rival))
+        rows.append((c.case, ratio, f"{c.ours_ms:.2f}", f"{c.rival_ms:.2f}", limit, c.rival))
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
-    title = f"one update on {name}, {count} threads, torch {torch.__version__}, median of {rounds} alternations"
-    table(title, rows, ("case", "ratio", "ours ms", "rival ms", "rival"), to_stderr=json)
+    title = f"one update on {name}, {threads} threads, torch {torch.__version__}, median of {rounds} alternations; "
+    title += f"limit: matrix products at {1e-9 * rate:.0f} GFLOP/s"
+    table(title, rows, ("case", "ratio", "ours ms", "rival ms", "of limit", "rival"), to_stderr=json)
+    means = _geometric_means(cases)
+    if len(means) < len(cases):
+        table("geometric mean of the ratios", [(rival, f"{mean:.2f}") for rival, mean in means.items()], to_stderr=json)
     if json:
-        measured = {"device": name, "threads": count, "versions": versions()}
-        json_line({**measured, "cases": [case.to_dict() for case in cases]})
+        measured = {"device": name, "threads": threads, "versions": versions(), "gflops_limit": 1e-9 * rate}
+        told = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
+        json_line({**measured, "cases": told, "geometric_means": means})
+
+
+def _geometric_means(cases: list[Case]) -> dict[str, float]:
+    rivals = dict.fromkeys(case.rival for case in cases)
+    return {r: statistics.geometric_mean([case.ratio for case in cases if case.rival == r]) for r in rivals}

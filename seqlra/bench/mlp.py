@@ -1,0 +1,99 @@
+"""A multilayer perceptron on images: LRA-fdbk against back-propagation in PyTorch, eager and compiled, and others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from seqlra.bench.timing import TINY, Case, Update, alternate, ours
+from seqlra.graph import Graph
+from seqlra.initialization import initialize
+from seqlra.networks import mlp
+from seqlra.rules import LRAFeedback
+
+PIXELS, CLASSES = 784, 10
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+
+
+def mlp_case(hidden: Sequence[int], batch: int, optimizer: str, rival: str, device: torch.device, rounds: int) -> Case:
+    """One update and optimiser step of a tanh network on images of 784 pixels, ours against one of `RIVALS`.
+
+    Both sides take the same kind of optimiser: ours as ``seqlra train`` makes it (fused), the rivals' as
+    ``torch.optim`` does by default, or fused where their name says so.
+    """
+    x, t = torch.randn(batch, PIXELS, device=device), torch.randint(CLASSES, (batch,), device=device)
+    graph = initialize(Graph(mlp(PIXELS, hidden, CLASSES, "tanh")), 0).to(device)
+    lra = ours(graph, LRAFeedback(beta=0.1, c2=10.0), optimizer, x, t)
+    name = f"{'x'.join(map(str, hidden))}" if len(set(hidden)) > 1 else f"{len(hidden)}x{hidden[0]}"
+    theirs = RIVALS[rival](hidden, optimizer, x, t)
+    return alternate(f"{name}, batch {batch}, {optimizer}", rival, lra, theirs, rounds, operations(hidden, batch))
+
+
+def operations(hidden: Sequence[int], batch: int) -> int:
+    """Floating-point operations of the products of one LRA-fdbk update: forward, updates, and errors down to the first
+    hidden layer."""
+    sizes = [below * above for below, above in pairwise([PIXELS, *hidden, CLASSES])]
+    return 2 * batch * (3 * sum(sizes) - sizes[0])
+
+
+def _eager(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
+    return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t)
+
+
+def _fused(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
+    return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t, fused=True)
+
+
+def _compiled(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
+    torch.compiler.reset()  # one network's code is not another's
+    return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t, compiled=True)
+
+
+def _biotorch(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
+    from biotorch.layers.fa import Linear
+
+    return _backprop(_net(hidden, Linear).to(x.device), optimizer, x, t)
+
+
+def _net(hidden: Sequence[int], linear: Callable[[int, int], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [layer for sizes in pairwise([PIXELS, *hidden]) for layer in (linear(*sizes), nn.Tanh())]
+    return nn.Sequential(*layers, linear(hidden[-1], CLASSES))
+
+
+def _backprop(
+    net: nn.Module, optimizer: str, x: Tensor, t: Tensor, compiled: bool = False, fused: bool | None = None
+) -> Update:
+    steps = OPTIMIZERS[optimizer](net.parameters(), lr=TINY, fused=fused)
+
+    def loss_of(x: Tensor, t: Tensor) -> Tensor:
+        return cross_entropy(net(x), t)
+
+    loss, step = (torch.compile(loss_of), torch.compile(steps.step)) if compiled else (loss_of, steps.step)
+
+    def one() -> None:
+        steps.zero_grad()
+        loss(x, t).backward()
+        step()
+
+    return one
+
+
+RIVALS: dict[str, Callable[[Sequence[int], str, Tensor, Tensor], Update]] = {
+    "backprop, eager": _eager,
+    "backprop, eager, fused optimiser": _fused,
+    "backprop, compiled": _compiled,
+    "FA of biotorch": _biotorch,
+}
+"""What to compare with: PyTorch as most write it; the same with the optimiser that ours has; its loss and its
+optimiser's step through ``torch.compile``; and the layers of the biotorch package."""
+
+
+def available(rival: str) -> bool:
+    """Whether what that rival needs is installed."""
+    return rival != "FA of biotorch" or find_spec("biotorch") is not None

@@ -1,0 +1,128 @@
+"""Honest timings: one update of ours against one of a rival, alternating in one process.
+
+A figure is the median over rounds; the ratio is the rival's time over ours, taken round by round, so that a machine
+whose speed drifts does not favour the one that ran first.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqlra.engine import update
+from seqlra.graph import Graph
+from seqlra.optimizers import make
+from seqlra.rules import Rule
+
+Update = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        case, rival: what was timed, against what.
+        ratio: the rival's time over ours, median over rounds; over 1 means that ours is faster.
+        ratio_low, ratio_high: the smallest and the largest of the rounds' ratios.
+        ours_ms, rival_ms: median time of one update in milliseconds.
+        ours_spread_ms, rival_spread_ms: (smallest, largest).
+        rounds, updates: how many rounds, and updates of each side in a round.
+        operations: floating-point operations of the matrix products in one of our updates, counted; None: not.
+    """
+
+    case: str
+    rival: str
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    ours_ms: float
+    ours_spread_ms: tuple[float, float]
+    rival_ms: float
+    rival_spread_ms: tuple[float, float]
+    rounds: int
+    updates: int
+    operations: int | None = None
+
+    def of_limit(self, rate: float) -> float | None:
+        """The share of a machine's rate of matrix products (operations a second) that our update reaches."""
+        return None if self.operations is None else self.operations / (1e-3 * self.ours_ms) / rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def alternate(
+    case: str,
+    rival_name: str,
+    mine: Update,
+    rival: Update,
+    rounds: int,
+    operations: int | None = None,
+    seconds: float = 0.3,
+) -> Case:
+    """Time two updates in turn, ours and the rival's, ``rounds`` times, each for about ``seconds`` a round."""
+    for warm in (mine, rival):
+        for _ in range(5):
+            warm()
+    updates = max(3, int(seconds / max(_timed(mine, 3), _timed(rival, 3))))
+    pairs = [(_timed(mine, updates), _timed(rival, updates)) for _ in range(rounds)]
+    my_ms, their_ms = [1e3 * a for a, _ in pairs], [1e3 * b for _, b in pairs]
+    ratios = [b / a for a, b in pairs]
+    return Case(
+        case=case,
+        rival=rival_name,
+        ratio=statistics.median(ratios),
+        ratio_low=min(ratios),
+        ratio_high=max(ratios),
+        ours_ms=statistics.median(my_ms),
+        ours_spread_ms=(min(my_ms), max(my_ms)),
+        rival_ms=statistics.median(their_ms),
+        rival_spread_ms=(min(their_ms), max(their_ms)),
+        rounds=rounds,
+        updates=updates,
+        operations=operations,
+    )
+
+
+def _timed(run: Update, updates: int) -> float:
+    """Seconds for one update, over so many; waits for the device before it looks at the clock."""
+    _wait()
+    start = time.perf_counter()
+    for _ in range(updates):
+        run()
+    _wait()
+    return (time.perf_counter() - start) / updates
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def matmul_rate(device: torch.device, n: int = 1024) -> float:
+    """Floating-point operations a second of a product of two ``(n, n)`` matrices in single precision, the best of 20:
+    what an update that was nothing but products would run at."""
+    a = torch.randn(n, n, device=device)
+    return 2 * n**3 / min(_timed(lambda: a @ a, 1) for _ in range(20))
+
+
+def ours(graph: Graph, rule: Rule, optimizer: str, inputs: Any, targets: Tensor) -> Update:
+    """One update by the engine and one step of the optimiser; the step is tiny, so that nothing runs away."""
+    steps = make(optimizer, graph.parameters(), lr=TINY)
+
+    def one() -> None:
+        update(graph, rule, inputs, targets)
+        steps.step()
+
+    return one
+
+
+TINY = 1e-6
