@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ class Classification:
     Args:
         images: the data.
         batch_size: images in a mini-batch.
-        seed: seed of the order and of the draws of stochastic units when a split is measured.
+        seed: seed of the order and of the draws of stochastic units when a split is measured. Where each model of a
+            stack has images of its own, one for each; the draws are then those of the first seed.
 
     Raises:
         SeqlraError: the mini-batch is larger than the training split.
@@ -32,35 +33,48 @@ class Classification:
     selects = "error"
     EVALUATION_ROWS = 2_000  # images that go through the network at once when a split is measured
 
-    def __init__(self, images: ImageTask, batch_size: int, seed: int) -> None:
+    def __init__(self, images: ImageTask, batch_size: int, seed: int | Sequence[int]) -> None:
         if batch_size > len(images.train):
             raise SeqlraError(f"a batch of {batch_size} is larger than the training split of {len(images.train)}")
-        self.images, self.seed = images, seed
+        self.seeds = [seed] if isinstance(seed, int) else list(seed)
+        self.images, self.seed = images, self.seeds[0]
         self.samples_per_step = batch_size
         self.steps_per_epoch = len(images.train) // batch_size
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images ``(batch, pixels)`` and classes ``(batch,)`` of update ``step``."""
+        """Images ``(batch, pixels)`` and classes ``(batch,)`` of update ``step``; both with a leading stack axis where
+        each model has images of its own."""
         epoch, nth = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(len(self.images.train), generator=generator)
+            orders = torch.stack([self._order_of(seed, epoch) for seed in self.seeds])
+            order = orders if self.images.train.rows is not None else orders[0]
             self._epoch, self._order = epoch, order.to(self.images.train.t.device)
-        rows = self._order[nth * self.samples_per_step : (nth + 1) * self.samples_per_step]
-        return self.images.train.x.index_select(0, rows), self.images.train.t.index_select(0, rows)
+        return self.images.train.take(self._order[..., nth * self.samples_per_step : (nth + 1) * self.samples_per_step])
 
     def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
         """``error`` in percent and ``loss``, the mean cross-entropy in nats, over "train", "valid" or "test"."""
+        (metrics,) = self.evaluate_each(graph, split)
+        return metrics
+
+    def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
+        """`evaluate` of each model of a stack, in one pass; of a graph without a stack, of that alone."""
         data = self.images.part(split)
-        wrong, loss = torch.zeros((), device=data.x.device), torch.zeros((), device=data.x.device)
+        wrong, loss = (torch.zeros(graph.stack, device=data.x.device) for _ in range(2))
+        at_once = max(1, self.EVALUATION_ROWS // (graph.stack[0] if graph.stack else 1))
         with seeded(self.seed, data.x.device):
-            for x, t in zip(data.x.split(self.EVALUATION_ROWS), data.t.split(self.EVALUATION_ROWS), strict=True):
+            for x, t in data.chunks(at_once):
                 probabilities = run(graph, x)
-                wrong += (probabilities.argmax(-1) != t).sum()
-                loss -= probabilities.gather(-1, t.unsqueeze(-1)).clamp(min=1e-38).log().sum()
-        return {"error": 100 * wrong.item() / len(data), "loss": loss.item() / len(data)}
+                wrong += (probabilities.argmax(-1) != t).sum(-1)
+                of_truth = probabilities.gather(-1, t.expand(probabilities.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+                loss -= of_truth.clamp(min=1e-38).log().sum(-1)
+        both = torch.stack([100 * wrong.double(), loss.double()], -1) / len(data)
+        return [{"error": error, "loss": nats} for error, nats in both.view(-1, 2).tolist()]
+
+    def _order_of(self, seed: int, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.images.train), generator=generator)
 
     def start(self, graph: Graph) -> None:
         """Nothing to begin from."""

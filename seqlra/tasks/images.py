@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,20 +57,40 @@ DATASETS: dict[str, ImageDataset] = {
 
 @dataclass(frozen=True)
 class Split:
-    """Images ``x (n, pixels)``, float32 in [0, 1], and their classes ``t (n,)``, int64."""
+    """Images ``x (n, pixels)``, float32 in [0, 1], and their classes ``t (n,)``, int64.
+
+    Where each model of a stack has a split of its own, all pick from the same images: ``rows (stack, n)`` are the
+    numbers of theirs among those of ``x`` and ``t``.
+    """
 
     x: Tensor
     t: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.t.shape[0]
+        return self.t.shape[0] if self.rows is None else self.rows.shape[1]
+
+    def take(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``(k, pixels)`` and classes ``(k,)`` of these numbers ``(k,)`` of the split; where each model has one
+        of its own, both and ``numbers`` have a leading stack axis."""
+        rows = numbers if self.rows is None else self.rows.gather(-1, numbers)
+        return self._at(rows)
+
+    def chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole split in its order, as `take` gives it, at most ``size`` images (of each model) at once."""
+        if self.rows is None:
+            return zip(self.x.split(size), self.t.split(size), strict=True)
+        return (self._at(rows) for rows in self.rows.split(size, -1))
+
+    def _at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.x.index_select(0, rows.flatten()).unflatten(0, rows.shape), self.t[rows]
 
 
 @dataclass(frozen=True)
 class ImageTask:
     """A dataset on the device; ``source`` says where it came from: a folder, the Hub, or embedded.
 
-    The three splits are views of one tensor ``(N, pixels)``.
+    The three splits are views of one tensor ``(N, pixels)``, or pick from one.
     """
 
     name: str
@@ -90,7 +111,7 @@ class ImageTask:
 def load_images(
     dataset: str,
     data_dir: Path | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     device: torch.device | str = "cpu",
     valid: int | None = None,
 ) -> ImageTask:
@@ -100,7 +121,8 @@ def load_images(
         dataset: one of `DATASETS`.
         data_dir: the folder that holds ``<dataset>/`` with the four `IDX_FILES`, each plain or ``.gz`` (the plain
             one wins). Without it, or where the dataset is embedded and there is no such folder: see `DATASETS`.
-        seed: draws the validation split, the same on every device.
+        seed: draws the validation split, the same on every device. Several seeds draw one for each model of a stack;
+            the images are held once all the same.
         device: where the tensors live.
         valid: how many training images are the validation split; None for the dataset's own number.
 
@@ -116,17 +138,27 @@ def load_images(
             f"{count} images for validation cannot be drawn from the {len(images)} training images of {source}; "
             f"1 to {len(images) - 1} can"
         )
-    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).numpy()
-    held_out, rest = np.sort(drawn[:count]), np.sort(drawn[count:])
-    pixels = np.concatenate([images[rest], images[held_out], arrays[TEST_IMAGES]])
-    classes = np.concatenate([labels[rest], labels[held_out], arrays[TEST_LABELS]])
+    drawn = [_drawn(len(images), count, each) for each in ([seed] if isinstance(seed, int) else seed)]
+    # one model's training and validation images lie side by side; several models leave all in their order
+    order = np.concatenate(drawn[0]) if isinstance(seed, int) else np.arange(len(images))
+    pixels = np.concatenate([images[order], arrays[TEST_IMAGES]])
+    classes = np.concatenate([labels[order], arrays[TEST_LABELS]])
     # divided on the CPU: a GPU multiplies by 1/255, and then its pixels would differ in the last bit
     x = torch.from_numpy(pixels).flatten(1).to(torch.float32).div_(255).to(device)
     t = torch.from_numpy(classes).to(torch.int64).to(device)
-    sizes = [len(rest), count, len(arrays[TEST_IMAGES])]
+    sizes = [len(images) - count, count, len(arrays[TEST_IMAGES])]
     train, held, test = (Split(*views) for views in zip(x.split(sizes), t.split(sizes), strict=True))
+    if not isinstance(seed, int):
+        own = (torch.from_numpy(np.stack(numbers)).to(device) for numbers in zip(*drawn, strict=True))
+        train, held = (Split(x, t, rows) for rows in own)
     height, width = images.shape[1:]
     return ImageTask(dataset, source, train, held, test, height * width, DATASETS[dataset].classes, height, width)
+
+
+def _drawn(images: int, count: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The numbers of the images to train on, and of the ``count`` that are held out, each in ascending order."""
+    drawn = torch.randperm(images, generator=torch.Generator().manual_seed(seed)).numpy()
+    return np.sort(drawn[count:]), np.sort(drawn[:count])
 
 
 def export_images(dataset: str, out: Path) -> Path:

@@ -123,9 +123,14 @@ class Prediction:
     def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
         """Metrics over a whole split: ``bpc`` (bits per character) or ``perplexity`` per word, and the ``error`` of
         the most likely next token in percent; the mean ``loss`` for vectors."""
+        (metrics,) = self.evaluate_each(graph, split)
+        return metrics
+
+    def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
+        """`evaluate` of each model of a stack, in one pass; of a graph without a stack, of that alone."""
         series = self.held_out[split]
         with seeded(self.seed, series[0].device):
-            return measure(graph, series, self.unroll, self.length, self.tokens)
+            return measure_each(graph, series, self.unroll, self.length, self.tokens)
 
 
 @torch.no_grad()
@@ -153,17 +158,28 @@ def walk(
 
 def measure(graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str) -> dict[str, float]:
     """Run a graph over series that follow each other, statefully, and tell the metrics of `Prediction.evaluate`."""
-    loss, wrong, count = 0.0, 0.0, 0
+    (metrics,) = measure_each(graph, series, unroll, length, tokens)
+    return metrics
+
+
+def measure_each(
+    graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str
+) -> list[dict[str, float]]:
+    """`measure` of each model of a stack, in one pass; of a graph without a stack, of that alone."""
+    loss, wrong = (torch.zeros(graph.stack, dtype=torch.float64, device=series[0].device) for _ in range(2))
+    count = 0
     for activity, t in walk(graph, series, unroll, length):
         (tie,) = activity.graph.output_ties
         output, h = activity.graph.ties[tie].subgraph.loss, activity.h[tie]
         assert isinstance(output, OutputLoss)
-        loss += output.value(h, t).sum().item()
-        wrong += 0.0 if tokens == "vectors" else (h.argmax(-1) != t).sum().item()
+        loss += output.value(h, t).sum(-1)
+        if tokens != "vectors":
+            wrong += (h.argmax(-1) != t).sum(-1)
         count += len(t)
     if tokens == "vectors":
-        return {"loss": loss / count}
-    return {**in_units_of(tokens, loss / count), "error": 100 * wrong / count}
+        return [{"loss": each} for each in (loss / count).view(-1).tolist()]
+    both = torch.stack([loss, 100 * wrong], -1) / count
+    return [{**in_units_of(tokens, nats), "error": error} for nats, error in both.view(-1, 2).tolist()]
 
 
 def in_units_of(tokens: str, nats: float) -> dict[str, float]:
