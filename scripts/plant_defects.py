@@ -304,8 +304,8 @@ DEFECTS = (
         "diagnostics",
         (
             "diagnostics of every epoch so far",
-            "        self.diagnostics = Averages()\n        if valid",
-            "        if valid",
+            "        self.diagnostics = Averages()\n        self.save()",
+            "        self.save()",
         ),
         ("diagnostics lost by a stop", 'state.get("diagnostics", {})', "{}"),
     ),
@@ -398,7 +398,6 @@ DEFECTS = (
         ("results only at the end", "            comparison.write_results()\n", ""),
         ("members start from nothing", "fresh=not run.checkpoint.exists()", "fresh=False"),
         ("a text that changed goes unnoticed", "experiment.check_vocabulary(run)", "pass"),
-        ("diverged, told as fine", "(_failed(run), True)", "(_failed(run), False)"),
         ("diverged seeds count in the mean", "math.fsum(known) / len(known)", "math.fsum(known) / len(every)"),
         ("least and greatest changed round", '"min": min(known), "max": max(', '"min": max(known), "max": min('),
         ("microseconds for milliseconds", "1000 * seconds", "1e6 * seconds"),
@@ -409,6 +408,11 @@ DEFECTS = (
             "in {member.label: member for member in reversed(members)}.values()",
             "in members[:1]",
         ),
+    ),
+    *in_file(
+        "rundir.py",
+        "compare",
+        ("diverged, told as fine", "(self.failed, True)", "(self.failed, False)"),
     ),
     *in_file(
         "cli/compare.py",

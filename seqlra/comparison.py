@@ -127,11 +127,8 @@ class Comparison(Directory):
         Raises:
             SeqlraError: it is damaged.
         """
-        run = self.run_of(member)
-        for path, diverged in ((run.result, False), (_failed(run), True)):
-            if path.exists():
-                return {"run": member.folder, "diverged": diverged, **run.read_json(path)}
-        return None
+        outcome = self.run_of(member).outcome()
+        return None if outcome is None else {"run": member.folder, **outcome}
 
     def results(self) -> dict[str, Any]:
         """All that came out so far: one row a label, over the seeds that are done; see `row`."""
@@ -200,7 +197,7 @@ def run_member(comparison: Comparison, member: Member, watch: Callable[[Trainer]
     try:
         train(experiment, run, resume=True, watch=watch)
     except Diverged as error:
-        run.write_json(_failed(run), {"message": str(error), **result_so_far(experiment, run)})
+        run.write_json(run.failed, {"message": str(error), **result_so_far(experiment, run)})
     save_pictures(run, experiment.title, comparison.metric, member.config.diagnose > 0)
 
 
@@ -265,10 +262,6 @@ def _spread(values: Iterable[float | None]) -> dict[str, Any]:
     if not known:
         return {"mean": None, "min": None, "max": None, "all": every}
     return {"mean": math.fsum(known) / len(known), "min": min(known), "max": max(known), "all": every}
-
-
-def _failed(run: RunDirectory) -> Path:
-    return run.path / "failed.json"
 
 
 def _check(members: Sequence[Member]) -> None:

@@ -17,11 +17,16 @@ class Images:
         dataset: a name from the registry.
         data_dir: folder with local copies, ``DIR/<dataset>/``; None for the embedded sample or the Hub.
         valid: how many training images are held out for validation; None for the dataset's own number.
+        seed: draws the images for validation and the order of the others; None: the seed of the run does.
     """
 
     dataset: str
     data_dir: str | None = None
     valid: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_seed(self.seed or 0)
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ class Config:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**62, f"seed must be from 0 to 2**62, not {self.seed}")
+        _require_seed(self.seed)
         _require(self.diagnose >= 0, f"diagnose must be 0 or a number of updates, not {self.diagnose}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,6 +163,10 @@ class Config:
             return Config(**{**plain, **parts})
         except (KeyError, TypeError) as error:
             raise SeqlraError(f"this is not the configuration of a run of this version: {error}") from error
+
+
+def _require_seed(seed: int) -> None:
+    _require(0 <= seed < 2**62, f"seed must be from 0 to 2**62, not {seed}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -188,11 +188,13 @@ class Averages:
             more = torch.stack([value.nan_to_num(), (~value.isnan()).to(value.dtype)])
             self.sums[name] = self.sums[name] + more if name in self.sums else more
 
-    def row(self) -> dict[str, Any]:
-        """The means as plain data for JSON, by the names of `Diagnosis`: numbers and lists of them, None where nothing
-        was defined; what holds one value a layer or a parameter is a mapping by its name. Empty after no diagnosis."""
+    def row(self, model: tuple[int, ...] = ()) -> dict[str, Any]:
+        """The means, of a stack those of one model, as plain data for JSON, by the names of `Diagnosis`: numbers and
+        lists of them, None where nothing was defined; what holds one value a layer or a parameter is a mapping by its
+        name. Empty after no diagnosis."""
         row: dict[str, Any] = {}
-        for flat, (total, count) in self.sums.items():
+        for flat, sums in self.sums.items():
+            total, count = (both[model] for both in sums)
             key, _, name = flat.partition(".")
             mean = _plain((total / count).tolist())
             if name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,17 @@ from seqlra.initialization import initialize
 from seqlra.networks import elman, mlp
 from seqlra.optimizers import optimizer
 from seqlra.rules import Rule, rule
-from seqlra.rundir import RunDirectory
+from seqlra.rundir import RunDirectory, StackDirectory
+from seqlra.subgraph import Input, Subgraph
 from seqlra.tasks.classification import Classification
 from seqlra.tasks.images import load_images
 from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
 from seqlra.tasks.text import load_text, read_text
-from seqlra.training import Trainer
+from seqlra.training import Record, Trainer
 from seqlra.units import discretizer
 from seqlra.vocabulary import Vocabulary
+
+Nodes = Sequence[Input | Subgraph]
 
 
 def versions() -> dict[str, str]:
@@ -70,12 +73,12 @@ def describe(network: Network) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a configuration stands for, ready to train or to evaluate.
+    """All that a configuration stands for, ready to train or to evaluate; or several, whose models are one stack.
 
     ``vocabulary`` says what the tokens of a text mean; None for images.
     """
 
-    config: Config
+    configs: tuple[Config, ...]
     rule: Rule
     task: Classification | Prediction
     graph: Graph
@@ -83,10 +86,14 @@ class Experiment:
     vocabulary: Vocabulary | None = None
 
     @property
+    def config(self) -> Config:
+        """The configuration; of a stack, that of its first model."""
+        return self.configs[0]
+
+    @property
     def title(self) -> str:
         """One line for tables and pictures: the network, the data, the rule."""
-        config = self.config
-        return f"{config.rule['name']}, {describe(config.network)}, {config.data.dataset}, seed {config.seed}"
+        return title(*self.configs)
 
     def check_vocabulary(self, run: RunDirectory) -> None:
         """Raise `SeqlraError` where the text has changed since the run, so that its tokens mean something else."""
@@ -96,29 +103,92 @@ class Experiment:
             )
 
 
-def prepare(config: Config, fresh: bool = False) -> Experiment:
+def title(*configs: Config) -> str:
+    """One line for tables and pictures: the network, the data, the rule, the seed or the seeds."""
+    config, seeds = configs[0], [each.seed for each in configs]
+    of = f"seed {seeds[0]}"
+    if len(seeds) > 1:
+        ascend = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+        of = f"seeds {seeds[0]} to {seeds[-1]}" if ascend else f"seeds {', '.join(map(str, seeds))}"
+    return f"{config.rule['name']}, {describe(config.network)}, {config.data.dataset}, {of}"
+
+
+def prepare(config: Config | Sequence[Config], fresh: bool = False) -> Experiment:
     """Load the data and build the network with its initial weights.
 
     Args:
-        config: what to prepare.
+        config: what to prepare. Several are a stack: models that are trained together, with a leading axis of all
+            their tensors. They agree in all but the seed and how their weights start. Model s starts as the run of
+            configuration s alone; it sees the same mini-batches, too, where ``data.seed`` leaves them to its own seed.
+            Units that draw do so from one generator for all, so their draws are others than those of the run alone.
         fresh: whether training begins here, so that weights come from the run that ``init_from`` names, if any;
             otherwise they are about to be read from a checkpoint.
 
     Raises:
         SeqlraError: anything in the configuration that cannot be used.
     """
-    device = pick_device(config.device)
-    learns = learner(config)
-    task, graph, vocabulary = _images(config, device) if isinstance(config.data, Images) else _text(config, device)
-    net = config.network
+    alone = isinstance(config, Config)
+    configs = (config,) if isinstance(config, Config) else tuple(config)
+    _check_stack(configs)
+    first = configs[0]
+    device, learns = pick_device(first.device), learner(first)
+    images = isinstance(first.data, Images)
+    task, nodes, vocabulary = _images(configs, device) if images else _text(first, device)
+    models = (_initial(nodes, each, learns, fresh, device) for each in configs)
+    graph = next(models) if alone else _stacked(nodes, len(configs), models, learns, device)
+    task.start(graph)
+    torch.manual_seed(first.seed)  # the draws of stochastic units
+    return Experiment(configs, learns, task, graph, optimizer(graph.parameters(), first.optimisation), vocabulary)
+
+
+OF_THE_START = ("weight_init", "weight_std", "feedback_init", "feedback_std", "init_from")
+"""Settings of a network in which the models of a stack may differ, besides their seed."""
+
+
+def _check_stack(configs: Sequence[Config]) -> None:
+    """Raise `SeqlraError` where configurations differ in more than models of one training can."""
+    if not configs:
+        raise SeqlraError("a stack needs at least one model")
+    first = _shared(configs[0])
+    for config in configs:
+        for name, value in _shared(config).items():
+            if value != first.get(name):
+                raise SeqlraError(
+                    f"the models of a stack may differ in their seed and how their weights start; {name} is {value} "
+                    f"and {first.get(name)}"
+                )
+
+
+def _shared(config: Config) -> dict[str, Any]:
+    """What the models of a stack have in common, by a flat name."""
+    plain = config.to_dict()
+    parts = {name: plain.pop(name) for name in ("data", "network", "rule", "optimisation")}
+    flat = {f"{part} {name}": value for part, held in parts.items() for name, value in held.items()}
+    own = {"seed", "versions", *(f"network {name}" for name in OF_THE_START)}
+    return {name: value for name, value in (plain | flat).items() if name not in own}
+
+
+def _initial(nodes: Nodes, config: Config, learns: Rule, fresh: bool, device: torch.device) -> Graph:
+    """The network of one configuration, as its training begins."""
+    net, graph = config.network, Graph(nodes)
     initialize(graph, config.seed, net.weight_init, net.weight_std, net.feedback_std, net.feedback_init, learns).to(
         device
     )
     if fresh and net.init_from is not None:
         take_weights(graph, RunDirectory.open(Path(net.init_from)))
-    task.start(graph)
-    torch.manual_seed(config.seed)  # the draws of stochastic units
-    return Experiment(config, learns, task, graph, optimizer(graph.parameters(), config.optimisation), vocabulary)
+    return graph
+
+
+@torch.no_grad()
+def _stacked(nodes: Nodes, size: int, models: Iterable[Graph], learns: Rule, device: torch.device) -> Graph:
+    """The models as one graph, model s as slice s of every tensor."""
+    stack = Graph(nodes, stack=size)
+    learns.equip(stack)
+    held = stack.to(device).state_dict()
+    for nth, model in enumerate(models):
+        for name, tensor in model.state_dict().items():
+            held[name][nth].copy_(tensor)
+    return stack
 
 
 def learner(config: Config) -> Rule:
@@ -137,17 +207,20 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     )
 
 
-def _images(config: Config, device: torch.device) -> tuple[Classification, Graph, None]:
-    assert isinstance(config.data, Images)
+def _images(configs: Sequence[Config], device: torch.device) -> tuple[Classification, Nodes, None]:
+    config = configs[0]
     data, net = config.data, config.network
+    assert isinstance(data, Images)
+    seeds = [each.seed if data.seed is None else data.seed for each in configs]
+    seed = seeds[0] if len(set(seeds)) == 1 else seeds
     g = discretizer(net.discretizer, net.block_size)
     mlp(1, net.hidden, 1, net.activation, g, net.loss)  # refuses units that make no sense before data is loaded
-    images = load_images(data.dataset, _path(data.data_dir), config.seed, device, data.valid)
-    task = Classification(images, config.optimisation.batch_size or 1, config.seed)
-    return task, Graph(mlp(images.pixels, net.hidden, images.classes, net.activation, g, net.loss)), None
+    images = load_images(data.dataset, _path(data.data_dir), seed, device, data.valid)
+    task = Classification(images, config.optimisation.batch_size or 1, seed)
+    return task, mlp(images.pixels, net.hidden, images.classes, net.activation, g, net.loss), None
 
 
-def _text(config: Config, device: torch.device) -> tuple[Prediction, Graph, Vocabulary]:
+def _text(config: Config, device: torch.device) -> tuple[Prediction, Nodes, Vocabulary]:
     assert isinstance(config.data, Text)
     data = config.data
     unroll(config, Vocabulary.of("ab", "chars"))(1)  # refuses units that make no sense before data is loaded
@@ -156,18 +229,21 @@ def _text(config: Config, device: torch.device) -> tuple[Prediction, Graph, Voca
     held_out = {split: covering(getattr(text, split)) for split in ("train", "valid", "test")}
     series = as_streams(text.train, data.streams)
     task = Prediction(series, held_out, network, data.unroll, data.tokens, config.seed)
-    return task, Graph(network(data.unroll)), text.vocabulary
+    return task, network(data.unroll), text.vocabulary
 
 
 def _path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
 
 
-def begin(experiment: Experiment, run: RunDirectory) -> None:
-    """Write down what a run is, before work starts; ``config.json`` comes last, so that with it all is there."""
-    if experiment.vocabulary is not None:
-        run.write_json(run.vocabulary, experiment.vocabulary.to_dict())
-    run.write_json(run.config, replace(experiment.config, versions=versions()).to_dict())
+def begin(experiment: Experiment, run: RunDirectory | StackDirectory) -> None:
+    """Write down what a run is, before work starts, of a stack each of its runs; ``config.json`` comes last, so that
+    with it all is there."""
+    for config, each in zip(experiment.configs, run.runs, strict=True):
+        each.path.mkdir(exist_ok=True)
+        if experiment.vocabulary is not None:
+            each.write_json(each.vocabulary, experiment.vocabulary.to_dict())
+        each.write_json(each.config, replace(config, versions=versions()).to_dict())
 
 
 def train(
@@ -181,12 +257,11 @@ def train(
     Raises:
         SeqlraError: see `Trainer`.
     """
-    trainer = _trainer(experiment, run)
+    trainer = trainer_of(experiment, run)
     if resume and run.checkpoint.exists():
         trainer.resume(trainer.log.device)
     trainer.train(watch)
-    trainer.use_best()
-    result = _result(experiment, trainer)
+    (result,) = results(experiment, trainer)
     run.write_json(run.result, result)
     return result
 
@@ -200,13 +275,14 @@ def result_so_far(experiment: Experiment, run: RunDirectory) -> dict[str, Any]:
     Raises:
         SeqlraError: the checkpoint is missing or damaged.
     """
-    trainer = _trainer(experiment, run)
+    trainer = trainer_of(experiment, run)
     trainer.resume(trainer.log.device)
-    trainer.use_best()
-    return _result(experiment, trainer)
+    (result,) = results(experiment, trainer)
+    return result
 
 
-def _trainer(experiment: Experiment, run: RunDirectory) -> Trainer:
+def trainer_of(experiment: Experiment, run: RunDirectory | StackDirectory) -> Trainer:
+    """What trains an experiment in a directory."""
     settings = experiment.config.optimisation
     return Trainer(
         experiment.graph,
@@ -311,10 +387,27 @@ def take_weights(graph: Graph, run: RunDirectory) -> None:
         parameter.copy_(theirs[name])
 
 
-def _result(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
-    config, task = experiment.config, experiment.task
-    samples = trainer.step * task.samples_per_step
-    rate = "samples_per_second" if config.task == "mlp" else "tokens_per_second"
+def results(experiment: Experiment, trainer: Trainer) -> list[dict[str, Any]]:
+    """What training came to, model by model, as ``result.json`` has it; the graph then has the weights that validation
+    chose.
+
+    The time of a model of a stack is its share: that of the stack over the number of models.
+    """
+    trainer.use_best()
+    measured: list[dict[str, float]] = [{} for _ in trainer.records]
+    if any(record.history for record in trainer.records):
+        for split in ("test", "valid"):
+            for told, metrics in zip(measured, experiment.task.evaluate_each(trainer.graph, split), strict=True):
+                told |= {f"{split}_{name}": value for name, value in metrics.items()}
+    models = zip(experiment.configs, trainer.records, measured, strict=True)
+    return [_result(config, record, told, trainer) for config, record, told in models]
+
+
+def _result(config: Config, record: Record, measured: dict[str, float], trainer: Trainer) -> dict[str, Any]:
+    history, models = record.history, len(trainer.records)
+    steps, seconds = trainer.step, trainer.seconds / models
+    if record.diverged:  # the figures are those of the last epoch that it ended
+        steps, seconds = (history[-1]["step"], history[-1]["seconds"]) if history else (0, 0.0)
     return {
         "task": config.task,
         "dataset": config.data.dataset,
@@ -322,23 +415,25 @@ def _result(experiment: Experiment, trainer: Trainer) -> dict[str, Any]:
         "seed": config.seed,
         "device": trainer.log.device.type,
         "threads": torch.get_num_threads(),
-        "epochs": len(trainer.history),
-        "steps": trainer.step,
-        "parameters": sum(parameter.numel() for parameter in trainer.graph.parameters()),
-        "best_epoch": trainer.best["epoch"],
-        **(_chosen(trainer) if trainer.history else {}),
-        "train_seconds": round(trainer.seconds, 3),
-        rate: round(samples / trainer.seconds, 1) if trainer.seconds else None,
+        "epochs": len(history),
+        "steps": steps,
+        "parameters": sum(parameter.numel() for parameter in trainer.graph.parameters()) // models,
+        "best_epoch": record.epoch,
+        **({**measured, **_learnt(record)} if history else {}),
+        "train_seconds": round(seconds, 3),
+        rate(config): round(steps * trainer.task.samples_per_step / seconds, 1) if seconds else None,
         "versions": versions(),
     }
 
 
-def _chosen(trainer: Trainer) -> dict[str, Any]:
-    """Metrics of the weights that validation chose, which the graph has now."""
-    test, valid = (trainer.task.evaluate(trainer.graph, split) for split in ("test", "valid"))
+def _learnt(record: Record) -> dict[str, Any]:
+    """What the rows of metrics tell of a run that has ended an epoch."""
     return {
-        **{f"test_{name}": value for name, value in test.items()},
-        **{f"valid_{name}": value for name, value in valid.items()},
-        "train_error": trainer.history[trainer.best["epoch"] - 1]["train_error"],
-        "mean_depth": sum(row["depth"] for row in trainer.history) / len(trainer.history),
+        "train_error": record.history[record.epoch - 1]["train_error"],
+        "mean_depth": sum(row["depth"] for row in record.history) / len(record.history),
     }
+
+
+def rate(config: Config) -> str:
+    """What a result calls the speed of training."""
+    return "samples_per_second" if config.task == "mlp" else "tokens_per_second"

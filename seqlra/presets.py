@@ -86,7 +86,8 @@ def mlp_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
     """The configuration of an MLP run: what was given, and defaults for the rest.
 
     Args:
-        given: options by name, as in `MLP`, besides ``data_dir``, ``valid``, ``lr`` and ``steps``; None means open.
+        given: options by name, as in `MLP`, besides ``data_dir``, ``valid``, ``data_seed``, ``lr`` and ``steps``; None
+            means open.
         rule_given: settings of the rule, by their names there.
         device, threads: what it runs on.
 
@@ -97,7 +98,7 @@ def mlp_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
     settings = rule_settings(options["rule"], options["optimizer"], options["activation"])
     return Config(
         task="mlp",
-        data=Images(options["dataset"], options.get("data_dir"), options.get("valid")),
+        data=Images(options["dataset"], options.get("data_dir"), options.get("valid"), options.get("data_seed")),
         network=_network(options),
         rule={"name": options["rule"], **settings, **rule_given},
         optimisation=_optimisation(options, mlp_step_size(options["rule"], options["optimizer"])),

@@ -1,7 +1,8 @@
 """The run directory: all that a run leaves behind. `Directory` is what it shares with a directory of other things.
 
 ``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
-``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``.
+``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``. Where a run that was one
+of several diverged, ``failed.json`` takes the place of ``result.json``.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class RunDirectory(Directory):
     """The files of one run.
 
     Attributes:
-        config, metrics, result, checkpoint, curve, diagnostics, vocabulary: their paths.
+        config, metrics, result, failed, checkpoint, curve, diagnostics, vocabulary: their paths.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,6 +71,7 @@ class RunDirectory(Directory):
         self.config = path / "config.json"
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"
+        self.failed = path / "failed.json"
         self.checkpoint = path / "checkpoint.pt"
         self.curve = path / "curve.png"
         self.diagnostics = path / "diagnostics.png"
@@ -84,7 +86,8 @@ class RunDirectory(Directory):
         """
         run = RunDirectory(path)
         if not run.config.is_file():
-            raise SeqlraError(f"{path} is not a run directory: it has no config.json")
+            of_many = f"; it holds several, such as {path / '*'}" if StackDirectory(path).about.is_file() else ""
+            raise SeqlraError(f"{path} is not a run directory: it has no config.json{of_many}")
         return run
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
@@ -92,8 +95,49 @@ class RunDirectory(Directory):
         text = "".join(json.dumps(row) + "\n" for row in history)
         write_atomically(self.metrics, lambda temporary: temporary.write_text(text))
 
+    @property
+    def runs(self) -> list[RunDirectory]:
+        """The run of each model that is trained here: this one."""
+        return [self]
+
+    def outcome(self) -> dict[str, Any] | None:
+        """The result of a run that is done, one that diverged too (``diverged`` says so); None before.
+
+        Raises:
+            SeqlraError: it is damaged.
+        """
+        for path, diverged in ((self.result, False), (self.failed, True)):
+            if path.exists():
+                return {"diverged": diverged, **self.read_json(path)}
+        return None
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.jsonl``; none where no epoch has ended yet."""
         if not self.metrics.exists():
             return []
         return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+
+class StackDirectory(Directory):
+    """The files of models that are trained together. Each has a run directory of its own besides.
+
+    ``stack.json`` says what they are, ``checkpoint.pt`` is that of all until they are done, ``result.json`` tells what
+    came out, and ``curves.png`` shows it.
+
+    Args:
+        path: where it is.
+        folders: the run directory of each model, relative to ``path``.
+
+    Attributes:
+        about, checkpoint, result, curves: its paths.
+        runs: the run directories of the models.
+    """
+
+    def __init__(self, path: Path, folders: Sequence[str] = ()) -> None:
+        super().__init__(path)
+        self.about = path / "stack.json"
+        self.checkpoint = path / "checkpoint.pt"
+        self.result = path / "result.json"
+        self.curves = path / "curves.png"
+        self.folders = tuple(folders)
+        self.runs = [RunDirectory(path / folder) for folder in folders]

@@ -1,7 +1,8 @@
 """Training: epochs of updates, selection on validation, checkpoints, exact resume.
 
 Nothing here knows whether the network is an MLP or an RNN: a `Task` hands out mini-batches by their number and
-measures, a rule makes updates, an optimiser steps.
+measures, a rule makes updates, an optimiser steps. Nor does it make a difference whether the graph is one model or a
+stack of them: what each has come to is a `Record`, and the tensors of model s are `Trainer.slice` of all tensors.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,9 +26,10 @@ from seqlra.errors import Diverged, SeqlraError
 from seqlra.graph import Graph
 from seqlra.optimizers import lr_at
 from seqlra.rules import Rule
-from seqlra.rundir import RunDirectory
+from seqlra.rundir import RunDirectory, StackDirectory
 
 Inputs = Tensor | Mapping[str, Tensor]
+Value = TypeVar("Value")
 
 
 class Task(Protocol):
@@ -48,8 +51,9 @@ class Task(Protocol):
     def after(self, step: Step) -> None:
         """See what an update left, e.g. the state that the next chunk of a sequence starts from."""
 
-    def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
-        """Metrics over the whole of a split: "valid" or "test"."""
+    def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
+        """Metrics of each model over the whole of a split, "valid" or "test"; of a graph without a stack, of that
+        alone."""
 
     def state(self) -> dict[str, Tensor]:
         """What `batch` needs besides the step, for a checkpoint."""
@@ -62,19 +66,40 @@ class Stopped(Exception):
     """The user asked to stop; a checkpoint was kept."""
 
 
+@dataclass
+class Record:
+    """What one model has come to.
+
+    Attributes:
+        run: its directory.
+        history: one row of metrics an epoch.
+        score, epoch: its best metric on validation, and the epoch of that; 0 before there is one.
+        diverged: where its training came to an end before its time, in words; None: it did not.
+    """
+
+    run: RunDirectory
+    history: list[dict[str, Any]] = field(default_factory=list)
+    score: float = math.inf
+    epoch: int = 0
+    diverged: str | None = None
+
+
 class Trainer:
-    """Trains one graph on one task, and keeps its run directory.
+    """Trains one graph on one task, and keeps its run directory; of a stack, that of every model.
+
+    A model of a stack that diverges has come to its end; the others go on.
 
     Args:
         graph, rule, optimizer, task: what trains what, how, on what.
         settings: epochs or steps, and the schedule.
-        run: where the files go.
+        run: where the files go; those of a model of a stack into its own of ``run.runs``.
         checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
         diagnose_every: every how many updates one is diagnosed, from the first on; 0: never.
 
     Attributes:
         step: updates done; total: updates to do.
-        history: one row of metrics an epoch.
+        records: what each model has come to.
+        best_weights: by name, the weights that validation chose, ``(*stack, ...)``; the first ones before it did.
         seconds: time spent on updates.
         diagnostics: of the current epoch.
     """
@@ -88,7 +113,7 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         task: Task,
         settings: Optimisation,
-        run: RunDirectory,
+        run: RunDirectory | StackDirectory,
         checkpoint_seconds: float = 60.0,
         diagnose_every: int = 0,
     ) -> None:
@@ -98,10 +123,10 @@ class Trainer:
         self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
-        self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Any] = {"score": math.inf, "epoch": 0, "weights": self._weights()}
-        # one row an update of the current epoch: loss, mistakes (share), depth
-        self.log = torch.zeros(task.steps_per_epoch, 3, device=next(graph.parameters()).device)
+        self.records = [Record(member) for member in run.runs]
+        self.best_weights = {name: tensor.detach().clone() for name, tensor in graph.state_dict().items()}
+        # one row an update of the current epoch: loss, mistakes (share), depth, each (*stack,)
+        self.log = torch.zeros(task.steps_per_epoch, 3, *graph.stack, device=next(graph.parameters()).device)
         self.diagnostics = Averages()
         self._stop = False
 
@@ -112,7 +137,8 @@ class Trainer:
             watch: called now and then, to show progress.
 
         Raises:
-            Diverged: the loss or the weights are no longer finite; the last good checkpoint stays.
+            Diverged: the loss or the weights are no longer finite (of a stack, those of every model); the last good
+                checkpoint stays.
             Stopped: interrupted by the user; a checkpoint was written.
         """
         restore = self._catch_interrupts()
@@ -138,18 +164,25 @@ class Trainer:
             self.graph.load_state_dict(state["graph"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.task.load_state(state["task"])
-            self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
-            self.best, self.log = state["best"], state["log"]
+            self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
+            self.best_weights = state["best"]["weights"]
+            told = (state["history"], state["best"]["score"], state["best"]["epoch"], state.get("diverged"))
+            for record, *of_model in zip(self.records, *map(self._of_each, told), strict=True):
+                record.history, record.score, record.epoch, record.diverged = of_model
             self.diagnostics.sums = state.get("diagnostics", {})  # runs begun before there were any have none
             torch.set_rng_state(state["random"].cpu())
             if state["cuda_random"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(state["cuda_random"].cpu())
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise SeqlraError(f"the checkpoint {self.run.checkpoint} does not fit its config.json") from error
 
     def use_best(self) -> None:
         """Give the graph the weights that validation chose."""
-        self.graph.load_state_dict(self.best["weights"])
+        self.graph.load_state_dict(self.best_weights)
+
+    def slice(self, model: int) -> tuple[int, ...]:
+        """Where the tensors of a model are in those of all; a graph without a stack is its one model."""
+        return (model,) if self.graph.stack else ()
 
     def _some_updates(self, watch: Callable[[Trainer], None]) -> None:
         """Updates until the end of the epoch, with a look at the clock and at the loss now and then."""
@@ -189,59 +222,89 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Measure on validation, keep the best weights, write metrics and a checkpoint."""
         done = (self.step - 1) % len(self.log) + 1
-        loss, mistakes, depth = self.log[:done].mean(0).tolist()
-        valid = self.task.evaluate(self.graph, "valid")
-        if not all(math.isfinite(value) for value in valid.values()) or not self._weights_are_finite():
-            raise self._diverged(self.step)
+        means = self.log[:done].mean(0).reshape(3, -1).T.tolist()
+        valid = self.task.evaluate_each(self.graph, "valid")
+        for record, metrics, finite in zip(self.records, valid, self._weights_are_finite(), strict=True):
+            if not finite or not all(math.isfinite(value) for value in metrics.values()):
+                self._note_divergence(record, self.step)
+        for model, record in enumerate(self.records):
+            if record.diverged is None:
+                self._end_epoch_of(model, means[model], valid[model])
+        self.diagnostics = Averages()
+        self.save()
+
+    def _end_epoch_of(self, model: int, means: Sequence[float], valid: Mapping[str, float]) -> None:
+        """The same for one model, given its means of the `log` and its metrics on validation."""
+        record, (loss, mistakes, depth) = self.records[model], means
         epoch = math.ceil(self.step / self.task.steps_per_epoch)
         row = {"epoch": epoch, "step": self.step, "train_loss": loss, "train_error": 100 * mistakes}
         row |= {f"valid_{name}": value for name, value in valid.items()}
-        self.history.append({**row, "depth": depth, **self.diagnostics.row(), "seconds": round(self.seconds, 3)})
-        self.diagnostics = Averages()
-        if valid[self.task.selects] < self.best["score"]:
-            self.best = {"score": valid[self.task.selects], "epoch": epoch, "weights": self._weights()}
-        self.run.write_metrics(self.history)
-        self.save()
+        row |= {"depth": depth, **self.diagnostics.row(self.slice(model))}
+        record.history.append({**row, "seconds": round(self.seconds / len(self.records), 3)})
+        if valid[self.task.selects] < record.score:
+            record.score, record.epoch = valid[self.task.selects], epoch
+            for name, tensor in self.graph.state_dict().items():
+                self.best_weights[name][self.slice(model)] = tensor[self.slice(model)]
+        record.run.write_metrics(record.history)
 
     def save(self) -> None:
         """Write a checkpoint of everything that the next update depends on."""
-        on_cuda = self.log.is_cuda
-        checkpoint.save(
-            self.run.checkpoint,
-            {
-                "graph": self.graph.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "task": self.task.state(),
-                "step": self.step,
-                "seconds": self.seconds,
-                "history": self.history,
-                "best": self.best,
-                "log": self.log,
-                "diagnostics": self.diagnostics.sums,
-                "random": torch.get_rng_state(),
-                "cuda_random": torch.cuda.get_rng_state() if on_cuda else None,
+        checkpoint.save(self.run.checkpoint, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds; of a stack, what is one model's own is a list of those of all."""
+        return {
+            "graph": self.graph.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "task": self.task.state(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self._of_all([record.history for record in self.records]),
+            "best": {
+                "score": self._of_all([record.score for record in self.records]),
+                "epoch": self._of_all([record.epoch for record in self.records]),
+                "weights": self.best_weights,
             },
-        )
+            "diverged": self._of_all([record.diverged for record in self.records]),
+            "log": self.log,
+            "diagnostics": self.diagnostics.sums,
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if self.log.is_cuda else None,
+        }
 
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self.graph.state_dict().items()}
+    def _of_all(self, values: list[Value]) -> list[Value] | Value:
+        """The values of all models; without a stack that of the one."""
+        return values if self.graph.stack else values[0]
 
-    def _weights_are_finite(self) -> bool:
-        return all(bool(parameter.isfinite().all()) for parameter in self.graph.parameters())
+    def _of_each(self, told: Any) -> list[Any]:
+        """The reverse of `_of_all`."""
+        return list(told) if self.graph.stack else [told]
+
+    def _weights_are_finite(self) -> list[bool]:
+        """Of each model."""
+        finite = [p.isfinite().flatten(len(self.graph.stack)).all(-1) for p in self.graph.parameters()]
+        return torch.stack(finite).all(0).view(-1).tolist()
 
     def _demand_finite(self) -> None:
-        """Raise `Diverged` naming the first update of this epoch whose loss is not finite."""
+        """Note of each model the first update of this epoch whose loss is not finite."""
         done = (self.step - 1) % len(self.log) + 1
-        bad = (~self.log[:done, 0].isfinite()).nonzero()
-        if len(bad):
-            raise self._diverged(self.step - done + int(bad[0]) + 1)
+        bad = (~self.log[:done, 0].isfinite()).view(done, -1).cpu()
+        for record, when in zip(self.records, bad.T, strict=True):
+            if when.any():
+                self._note_divergence(record, self.step - done + int(when.nonzero()[0]) + 1)
 
-    def _diverged(self, step: int) -> Diverged:
-        return Diverged(
-            f"training diverged at step {step}: the loss or the weights are no longer finite; likely the step size "
-            f"(lr {self.settings.lr:g}) or beta is too large, or the bounds c1 and c2 are off. "
-            f"The last good checkpoint is kept in {self.run.path}"
-        )
+    def _note_divergence(self, record: Record, step: int) -> None:
+        """Note that training has come to an end for this model, unless it had before; raise `Diverged` where it has for
+        all."""
+        if record.diverged is None:
+            kept = "weights that validation chose are" if self.graph.stack else "last good checkpoint is"
+            record.diverged = (
+                f"training diverged at step {step}: the loss or the weights are no longer finite; likely the step size "
+                f"(lr {self.settings.lr:g}) or beta is too large, or the bounds c1 and c2 are off. "
+                f"The {kept} kept in {record.run.path}"
+            )
+            if all(each.diverged for each in self.records):
+                raise Diverged(record.diverged)
 
     def _catch_interrupts(self) -> Callable[[], None]:
         """Let the first Ctrl-C end the run after the update in hand; a second one ends it at once."""

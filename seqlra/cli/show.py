@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Shows how training goes, on standard error: a bar on a terminal, else one line an epoch."""
+    """Shows how training goes, on standard error: a bar on a terminal, else one line an epoch.
+
+    Of a stack it shows the means over the models.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
@@ -35,15 +39,15 @@ class Watch:
     def __call__(self, trainer: Trainer) -> None:
         """Show where the trainer is."""
         name = trainer.task.selects
-        last = trainer.history[-1] if trainer.history else None
+        last, ended = _last_row(trainer), max(len(record.history) for record in trainer.records)
         if self._id is None:
             self._id = self.bar.add_task("epoch 1", total=trainer.total)
-            self._epochs = len(trainer.history)
+            self._epochs = ended
         valid = f", valid {name} {last[f'valid_{name}']:.2f}" if last else ""
         epoch = min(trainer.step, trainer.total - 1) // trainer.task.steps_per_epoch + 1
         self.bar.update(self._id, completed=trainer.step, description=f"epoch {epoch}{valid}")
-        if last is not None and len(trainer.history) > self._epochs:
-            self._epochs = len(trainer.history)
+        if last is not None and ended > self._epochs:
+            self._epochs = ended
             if not self.console.is_terminal:
                 print(_epoch_line(last), file=sys.stderr, flush=True)
 
@@ -68,6 +72,16 @@ def _bar(console: Console, unit: str) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def _last_row(trainer: Trainer) -> dict[str, Any] | None:
+    """The last row of metrics; of a stack the means over the models that still learn, and the time of all."""
+    rows = [record.history[-1] for record in trainer.records if record.history and not record.diverged]
+    if not rows:
+        return None
+    names = [name for name in rows[0] if all(isinstance(row.get(name), float) for row in rows)]
+    means = {name: fmean(row[name] for row in rows) for name in names}
+    return {"epoch": rows[0]["epoch"], "step": rows[0]["step"], **means, "seconds": round(trainer.seconds, 3)}
 
 
 def _epoch_line(row: Mapping[str, Any]) -> str:
