@@ -57,6 +57,11 @@ class Step:
         return self.walk.rule.depth(self.walk)
 
     @property
+    def carried(self) -> dict[str, Tensor]:
+        """The state that the next chunk of a sequence starts from, by base; see `Activity.carried`."""
+        return self.activity.carried()
+
+    @property
     def output(self) -> Tensor:
         """The last output of the list at all its steps, ``(*stack, rows, units)``."""
         return _output(self.activity)
@@ -89,7 +94,7 @@ def update(
     """
     activity = Activity(graph, inputs)
     walk = Walk(rule, activity, targets)
-    updates_of(walk, _grad)
+    updates_of(walk, grad_of)
     rule.learn(walk)
     return Step(activity, walk)
 
@@ -157,7 +162,8 @@ def updates_of(walk: Walk, where: Callable[[Tensor], Tensor]) -> Updates:
     return updates
 
 
-def _grad(parameter: Tensor) -> Tensor:
+def grad_of(parameter: Tensor) -> Tensor:
+    """``p.grad``, made where there is none yet."""
     if parameter.grad is None:
         parameter.grad = torch.empty_like(parameter)
     return parameter.grad

@@ -180,6 +180,10 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
     def __setitem__(self, name: str, tensor: Tensor) -> None:
         self._held[name] = nn.Parameter(tensor) if self.trained else tensor
 
+    def replace(self, tensors: Mapping[str, Any]) -> None:
+        """Hold these as they are, until others replace them; for tracing."""
+        self._held.update(tensors)
+
     def __len__(self) -> int:
         return len(self._held)
 
