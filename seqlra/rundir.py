@@ -141,3 +141,24 @@ class StackDirectory(Directory):
         self.curves = path / "curves.png"
         self.folders = tuple(folders)
         self.runs = [RunDirectory(path / folder) for folder in folders]
+
+    @staticmethod
+    def open(path: Path) -> StackDirectory:
+        """An existing stack.
+
+        Raises:
+            SeqlraError: there is none at ``path``, or its ``stack.json`` is damaged.
+        """
+        stack = StackDirectory(path)
+        if not stack.about.is_file():
+            raise SeqlraError(f"{path} holds no models that are trained together: it has no stack.json")
+        folders = stack.read_json(stack.about).get("runs")
+        if not (isinstance(folders, list) and folders and all(isinstance(folder, str) for folder in folders)):
+            raise SeqlraError(f"{stack.about} is damaged: it names no runs")
+        return StackDirectory(path, folders)
+
+    def remove(self) -> None:
+        """Remove what is here, ``stack.json`` first, so that what is left of it is none; the runs stay."""
+        for file in (self.about, self.checkpoint, self.result, self.curves):
+            file.unlink(missing_ok=True)
+        self.path.rmdir()

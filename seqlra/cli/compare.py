@@ -29,6 +29,7 @@ TASKS = ("mlp", "rnn")
 ANSWERS = {
     "rule": "name the rules in --rules",
     "seed": "it belongs to the whole comparison: --seed is the first of --seeds N",
+    "seeds": "it belongs to the whole comparison",
     "out": "it belongs to the whole comparison",
     "resume": "go on with: seqlra compare --resume DIR",
     "json": "it belongs to the whole comparison",
@@ -113,7 +114,7 @@ def _members(context: typer.Context, task: str | None, rules: str | None, own: l
     for label, rule in labels.items():
         given = _parameters(context, task, [*context.args, *options[label]]) | {"rule": rule}
         try:
-            members += [Member(label, train.config_of(task, given | {"seed": seed})) for seed in seeds]
+            members += [Member(label, config) for config in train.configs_of(task, given, seeds)]
         except SeqlraError as error:
             raise SeqlraError(f"{label}: {error}") from error
     return members

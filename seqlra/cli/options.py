@@ -65,6 +65,18 @@ Epochs = Annotated[int, option(OPTIMISATION, "Passes over the training split.")]
 Steps = Annotated[int | None, option(OPTIMISATION, "Number of updates, instead of epochs.", "off")]
 
 Seed = Annotated[int, option(BOOKKEEPING, "Seed of everything.")]
+Seeds = Annotated[
+    int | None,
+    option(BOOKKEEPING, "Train so many models at once, each from a seed of its own, --seed and those after it.", False),
+]
+OneStream = Annotated[
+    bool,
+    option(
+        BOOKKEEPING,
+        "All --seeds see the images of the first, in its order, which saves time; of a text they do anyway.",
+        name="--one-stream",
+    ),
+]
 Diagnose = Annotated[
     int, option(BOOKKEEPING, "Every how many updates one is set beside backprop's, at the cost of two; 0: never.")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +14,18 @@ from seqlra.cli.options import DATA, NETWORK, OPTIMISATION, option
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
+    from seqlra.cli.show import Watch
     from seqlra.config import Config
     from seqlra.experiments import Experiment
-    from seqlra.rundir import RunDirectory
+    from seqlra.rundir import RunDirectory, StackDirectory
 
 app = typer.Typer(no_args_is_help=True)
 
 AT_RESUME = {"resume", "device", "json", "threads"}
 """Options that may go with --resume: they do not change what is computed."""
 
-NOT_OF_THE_CONFIG = {"out", "resume", "json"}
-"""Options that say where a run goes and how it is told, not what it is."""
+NOT_OF_THE_CONFIG = {"out", "resume", "json", "seeds", "one_stream"}
+"""Options that say where a run goes and how it is told, or how many there are, not what it is."""
 
 OF_THE_RULE = {
     "beta": "beta",
@@ -86,6 +87,8 @@ def mlp(
     epochs: o.Epochs = 15,
     steps: o.Steps = None,
     seed: o.Seed = 0,
+    seeds: o.Seeds = None,
+    one_stream: o.OneStream = False,
     diagnose: o.Diagnose = 100,
     device: o.Device = "auto",
     threads: o.Threads = None,
@@ -151,6 +154,8 @@ def rnn(
     epochs: o.Epochs = 9,
     steps: o.Steps = None,
     seed: o.Seed = 0,
+    seeds: o.Seeds = None,
+    one_stream: o.OneStream = False,
     diagnose: o.Diagnose = 100,
     device: o.Device = "auto",
     threads: o.Threads = None,
@@ -176,17 +181,31 @@ def _train_or_resume(context: typer.Context) -> None:
         _refuse_options(context)
         _resume(task, options["resume"], options["device"], options["threads"], options["json"])
         return
-    config = config_of(task, options)
-    name = f"{task}-{config.data.dataset}-{options['rule']}-{time.strftime('%Y%m%d-%H%M%S')}"
-    _start(config, options["out"] or Path("runs") / name, options["json"])
+    first, seeds = options["seed"], options["seeds"]
+    if seeds is None and options["one_stream"]:
+        raise SeqlraError("--one-stream is about the models of --seeds N; give that, too")
+    configs = configs_of(task, options, range(first, first + (1 if seeds is None else seeds)))
+    name = f"{task}-{configs[0].data.dataset}-{options['rule']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    out = options["out"] or Path("runs") / name
+    if seeds is None:
+        _start(configs[0], out, options["json"])
+    else:
+        _start_stack(configs, out, options["json"])
 
 
-def config_of(task: str, parameters: Mapping[str, Any]) -> Config:
-    """The configuration that the parameters of ``seqlra train mlp`` or ``rnn`` stand for.
+def configs_of(task: str, parameters: Mapping[str, Any], seeds: range) -> list[Config]:
+    """The configurations that the parameters of ``seqlra train mlp`` or ``rnn`` stand for, one a seed.
 
     Raises:
-        SeqlraError: values that make no sense.
+        SeqlraError: no seeds, or values that make no sense.
     """
+    if not seeds:
+        raise SeqlraError(f"seeds must be at least 1, not {seeds.stop - seeds.start}")
+    shared = {"data_seed": seeds.start} if parameters["one_stream"] else {}
+    return [_config_of(task, {**parameters, **shared, "seed": seed}) for seed in seeds]
+
+
+def _config_of(task: str, parameters: Mapping[str, Any]) -> Config:
     options = {name: value for name, value in parameters.items() if name not in NOT_OF_THE_CONFIG}
     device, threads = options.pop("device"), options.pop("threads")
     rule_given = {there: options.pop(name) for name, there in OF_THE_RULE.items()}
@@ -235,10 +254,15 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
     from dataclasses import replace
 
     from seqlra.experiments import pick_device, prepare, read_config, set_threads
-    from seqlra.rundir import RunDirectory
+    from seqlra.rundir import RunDirectory, StackDirectory
 
+    if StackDirectory(path).about.is_file():
+        _resume_stack(task, StackDirectory.open(path), device, threads, json)
+        return
     run = RunDirectory.open(path)
     config = read_config(run)
+    if StackDirectory(path.resolve().parent).about.is_file() and not run.outcome():
+        raise SeqlraError(f"the run {path} is trained with others; go on with: --resume {path.parent}")
     if config.task != task:
         raise SeqlraError(f"the run {path} is one of seqlra train {config.task}")
     if run.result.exists():
@@ -251,17 +275,73 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
 
 
 def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) -> None:
-    from seqlra.cli.show import Watch, json_line, result_rows, table
+    from seqlra.cli.show import json_line, result_rows, table
     from seqlra.experiments import train
     from seqlra.plotting import save_pictures
-    from seqlra.training import Stopped
 
-    try:
-        with Watch() as watch:
-            result = train(experiment, run, resume, watch)
-    except Stopped:
-        raise Interrupted(f"stopped; go on with: seqlra train {experiment.config.task} --resume {run.path}") from None
+    result = _watched(lambda watch: train(experiment, run, resume, watch), experiment, run)
     save_pictures(run, experiment.title, experiment.task.selects, experiment.config.diagnose > 0)
     table(f"{experiment.title}: {run.path}", result_rows(result), to_stderr=json)
     if json:
         json_line({**result, "out": str(run.path)})
+
+
+def _start_stack(configs: list[Config], out: Path, json: bool) -> None:
+    from seqlra.experiments import prepare
+    from seqlra.rundir import StackDirectory
+    from seqlra.stacks import begin_stack
+
+    experiment = prepare(configs, fresh=True)
+    StackDirectory.create(out)
+    stack = StackDirectory(out, [f"seed{config.seed}" for config in configs])
+    begin_stack(experiment, stack)
+    _train_stack(experiment, stack, json)
+
+
+def _resume_stack(task: str, stack: StackDirectory, device: str, threads: int | None, json: bool) -> None:
+    from dataclasses import replace
+
+    from seqlra.experiments import pick_device, prepare, read_config, set_threads
+
+    configs = [read_config(run) for run in stack.runs]
+    if configs[0].task != task:
+        raise SeqlraError(f"the runs in {stack.path} are of seqlra train {configs[0].task}")
+    if stack.result.exists():
+        raise SeqlraError(f"the runs in {stack.path} are finished: their result is in {stack.result}")
+    set_threads(threads or configs[0].threads)
+    if device != "auto":
+        configs = [replace(config, device=pick_device(device).type) for config in configs]
+    experiment = prepare(configs, fresh=not stack.checkpoint.exists())
+    for run in stack.runs:
+        experiment.check_vocabulary(run)
+    _train_stack(experiment, stack, json)
+
+
+def _train_stack(experiment: Experiment, stack: StackDirectory, json: bool) -> None:
+    from seqlra.cli.show import json_line, result_rows, table
+    from seqlra.errors import Diverged
+    from seqlra.stacks import table as cells
+    from seqlra.stacks import train_stack
+
+    result = _watched(lambda watch: train_stack(experiment, stack, watch), experiment, stack)
+    header, *rows = cells(result, experiment.task.selects)
+    table(f"{experiment.title}: {stack.path}", rows, header, to_stderr=json)
+    table("all together", result_rows(result), to_stderr=json)
+    if json:
+        json_line({**result, "out": str(stack.path)})
+    if len(result["diverged"]) == len(stack.runs):
+        raise Diverged(f"every model diverged; {stack.runs[0].failed} says where, as those of the others do")
+
+
+def _watched(
+    train: Callable[[Watch], dict[str, Any]], experiment: Experiment, run: RunDirectory | StackDirectory
+) -> dict[str, Any]:
+    """Train, with progress shown; where the user stops it, say how to go on."""
+    from seqlra.cli.show import Watch
+    from seqlra.training import Stopped
+
+    try:
+        with Watch() as watch:
+            return train(watch)
+    except Stopped:
+        raise Interrupted(f"stopped; go on with: seqlra train {experiment.config.task} --resume {run.path}") from None
