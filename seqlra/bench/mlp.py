@@ -20,18 +20,28 @@ PIXELS, CLASSES = 784, 10
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
-def mlp_case(hidden: Sequence[int], batch: int, optimizer: str, rival: str, device: torch.device, rounds: int) -> Case:
-    """One update and optimiser step of a tanh network on images of 784 pixels, ours against one of `RIVALS`.
+def mlp_case(
+    hidden: Sequence[int],
+    batch: int,
+    optimizer: str,
+    rival: str,
+    device: torch.device,
+    rounds: int,
+    compiled: bool = False,
+) -> Case:
+    """One update and optimiser step of a tanh network on images of 784 pixels, ours (as it is or compiled) against one
+    of `RIVALS`.
 
     Both sides take the same kind of optimiser: ours as ``seqlra train`` makes it (fused), the rivals' as
     ``torch.optim`` does by default, or fused where their name says so.
     """
     x, t = torch.randn(batch, PIXELS, device=device), torch.randint(CLASSES, (batch,), device=device)
     graph = initialize(Graph(mlp(PIXELS, hidden, CLASSES, "tanh")), 0).to(device)
-    lra = ours(graph, LRAFeedback(beta=0.1, c2=10.0), optimizer, x, t)
+    lra = ours(graph, LRAFeedback(beta=0.1, c2=10.0), optimizer, x, t, compiled)
     name = f"{'x'.join(map(str, hidden))}" if len(set(hidden)) > 1 else f"{len(hidden)}x{hidden[0]}"
     theirs = RIVALS[rival](hidden, optimizer, x, t)
-    return alternate(f"{name}, batch {batch}, {optimizer}", rival, lra, theirs, rounds, operations(hidden, batch))
+    name += f", batch {batch}, {optimizer}{', compiled' if compiled else ''}"
+    return alternate(name, rival, lra, theirs, rounds, operations(hidden, batch))
 
 
 def operations(hidden: Sequence[int], batch: int) -> int:
@@ -50,7 +60,6 @@ def _fused(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Updat
 
 
 def _compiled(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
-    torch.compiler.reset()  # one network's code is not another's
     return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t, compiled=True)
 
 

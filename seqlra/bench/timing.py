@@ -10,11 +10,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from seqlra.compiled import CompiledUpdate
 from seqlra.engine import update
 from seqlra.graph import Graph
 from seqlra.optimizers import make
@@ -114,12 +116,14 @@ def matmul_rate(device: torch.device, n: int = 1024) -> float:
     return 2 * n**3 / min(_timed(lambda: a @ a, 1) for _ in range(20))
 
 
-def ours(graph: Graph, rule: Rule, optimizer: str, inputs: Any, targets: Tensor) -> Update:
-    """One update by the engine and one step of the optimiser; the step is tiny, so that nothing runs away."""
+def ours(graph: Graph, rule: Rule, optimizer: str, inputs: Any, targets: Tensor, compiled: bool = False) -> Update:
+    """One update by the engine, as it is or compiled, and one step of the optimiser; the step is tiny, so that nothing
+    runs away."""
     steps = make(optimizer, graph.parameters(), lr=TINY)
+    updates = CompiledUpdate(graph, rule) if compiled else partial(update, graph, rule)
 
     def one() -> None:
-        update(graph, rule, inputs, targets)
+        updates(inputs, targets)
         steps.step()
 
     return one
