@@ -125,6 +125,7 @@ class Config:
     """A whole run: ``task`` ("mlp" or "rnn"), its parts, the one ``seed`` of everything, and the device it ran on.
 
     ``rule`` holds the name of the rule and all its settings; every ``diagnose`` updates one is diagnosed (0: never).
+    ``compile`` says whether updates are compiled.
     """
 
     task: str
@@ -136,6 +137,7 @@ class Config:
     device: str
     threads: int
     diagnose: int = 100
+    compile: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -292,6 +292,7 @@ def trainer_of(experiment: Experiment, run: RunDirectory | StackDirectory) -> Tr
         settings,
         run,
         diagnose_every=experiment.config.diagnose,
+        compiled=experiment.config.compile,
     )
 
 

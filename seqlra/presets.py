@@ -24,6 +24,7 @@ COMMON: dict[str, Any] = {
     "momentum": 0.0,
     "seed": 0,
     "diagnose": 100,
+    "compile": False,
 }
 MLP: dict[str, Any] = COMMON | {
     "dataset": "mnist-sample",
@@ -106,6 +107,7 @@ def mlp_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
         device=device,
         threads=threads,
         diagnose=options["diagnose"],
+        compile=options["compile"],
     )
 
 
@@ -144,6 +146,7 @@ def rnn_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
         device=device,
         threads=threads,
         diagnose=options["diagnose"],
+        compile=options["compile"],
     )
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from seqlra import checkpoint
+from seqlra.compiled import CompiledUpdate, Outcome
 from seqlra.config import Optimisation
 from seqlra.diagnostics import Averages, diagnose
 from seqlra.engine import Step, update
@@ -48,7 +49,7 @@ class Task(Protocol):
     def batch(self, step: int) -> tuple[Inputs, Tensor]:
         """The inputs and targets of update ``step``, counted from 0 over all epochs."""
 
-    def after(self, step: Step) -> None:
+    def after(self, step: Step | Outcome) -> None:
         """See what an update left, e.g. the state that the next chunk of a sequence starts from."""
 
     def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
@@ -95,6 +96,7 @@ class Trainer:
         run: where the files go; those of a model of a stack into its own of ``run.runs``.
         checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
         diagnose_every: every how many updates one is diagnosed, from the first on; 0: never.
+        compiled: whether updates are compiled; those that are diagnosed run as they are.
 
     Attributes:
         step: updates done; total: updates to do.
@@ -116,10 +118,12 @@ class Trainer:
         run: RunDirectory | StackDirectory,
         checkpoint_seconds: float = 60.0,
         diagnose_every: int = 0,
+        compiled: bool = False,
     ) -> None:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
         self.settings, self.run = settings, run
         self.checkpoint_seconds, self.diagnose_every = checkpoint_seconds, diagnose_every
+        self.compiled = CompiledUpdate(graph, rule) if compiled else None
         self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
@@ -206,9 +210,7 @@ class Trainer:
     def _one_update(self) -> None:
         inputs, targets = self.task.batch(self.step)
         self.rule.anneal(self.graph, self.step / self.total)
-        step = update(self.graph, self.rule, inputs, targets)
-        if self.diagnose_every and self.step % self.diagnose_every == 0:
-            self.diagnostics.add(diagnose(step))
+        step = self._update(inputs, targets)
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.step, self.total, self.settings)
         self.optimizer.step()
@@ -218,6 +220,15 @@ class Trainer:
         row[2] = step.depth
         self.task.after(step)
         self.step += 1
+
+    def _update(self, inputs: Inputs, targets: Tensor) -> Step | Outcome:
+        to_diagnose = self.diagnose_every and self.step % self.diagnose_every == 0
+        if self.compiled is not None and not to_diagnose:
+            return self.compiled(inputs, targets)
+        step = update(self.graph, self.rule, inputs, targets)
+        if to_diagnose:
+            self.diagnostics.add(diagnose(step))
+        return step
 
     def _end_epoch(self) -> None:
         """Measure on validation, keep the best weights, write metrics and a checkpoint."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
+from typer.testing import CliRunner
 
 from seqlra import (
     Backprop,
@@ -19,10 +21,12 @@ from seqlra import (
     Rule,
     SeqlraError,
     SlopeAnnealing,
+    checkpoint,
     initialize,
     mlp,
     update,
 )
+from seqlra.cli import app
 from seqlra.compiled import CompiledUpdate
 
 needs_compiler = pytest.mark.skipif(
@@ -118,3 +122,17 @@ def test_without_a_compiler_that_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SeqlraError, match="no working C\\+\\+ compiler"):
         CompiledUpdate(graph, LRAFeedback())(torch.randn(6, 5), torch.randint(3, (6,)))
     assert_same(graph.state_dict(), before, 1e-16)
+
+
+@needs_compiler
+@pytest.mark.parametrize("task", ["mlp --hidden 9,7", "rnn --hidden 9 --unroll 3 --streams 5"])
+def test_training_compiled_comes_to_the_same(task: str, tmp_path: Path) -> None:
+    """Diagnosed updates run as they are, the others compiled; what is carried from chunk to chunk is the same, too."""
+    torch.set_default_dtype(torch.float32)
+    weights = []
+    for number, option in enumerate(("", "--compile")):
+        out = tmp_path / str(number)
+        command = f"train {task} --steps 12 --diagnose 5 --threads 1 {option} --out {out}"
+        CliRunner().invoke(app, command.split(), catch_exceptions=False)
+        weights.append(checkpoint.load(out / "checkpoint.pt")["graph"])
+    assert_same(weights[1], weights[0], 1e-4)

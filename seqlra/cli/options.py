@@ -81,6 +81,9 @@ Diagnose = Annotated[
     int, option(BOOKKEEPING, "Every how many updates one is set beside backprop's, at the cost of two; 0: never.")
 ]
 Device = Annotated[str, option(BOOKKEEPING, "auto, cpu or cuda.")]
+Compile = Annotated[
+    bool, option(BOOKKEEPING, "Compile updates: faster on small networks, after some seconds.", name="--compile")
+]
 Threads = Annotated[int | None, option(BOOKKEEPING, "CPU threads.", "torch's choice")]
 Out = Annotated[Path | None, option(BOOKKEEPING, "Run directory to make.", "runs/<name>")]
 Resume = Annotated[Path | None, option(BOOKKEEPING, "Go on with this run; it has its own options.", False)]

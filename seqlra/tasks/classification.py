@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from seqlra.compiled import Outcome
 from seqlra.engine import Step, run
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
@@ -79,7 +80,7 @@ class Classification:
     def start(self, graph: Graph) -> None:
         """Nothing to begin from."""
 
-    def after(self, step: Step) -> None:
+    def after(self, step: Step | Outcome) -> None:
         """Nothing: mini-batches of images do not depend on each other."""
 
     def state(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seqlra.activity import Activity, null_state
+from seqlra.compiled import Outcome
 from seqlra.engine import Step
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
@@ -108,9 +109,9 @@ class Prediction:
         """Begin from the null state of this graph."""
         self._carried = null_state(graph, self.train.shape[1])
 
-    def after(self, step: Step) -> None:
+    def after(self, step: Step | Outcome) -> None:
         """Carry the state over to the next chunk."""
-        self._carried = {name: state.clone() for name, state in step.activity.carried().items()}
+        self._carried = {name: state.clone() for name, state in step.carried.items()}
 
     def state(self) -> dict[str, Tensor]:
         """The carried state."""
