@@ -36,6 +36,7 @@ needs_compiler = pytest.mark.skipif(
 CASES: dict[str, tuple[Any, Rule, int | None]] = {
     "mlp, per-sample halting": (small_mlp, LRAFeedback(beta=0.3, c1=0.5, c2=0.4, epsilon=0.02), None),
     "skips, binary, LRA-diff": (lambda: skip_net(g="sign"), LRADiff(beta=0.3, c2=0.4, steps=2), None),
+    "c2 off": (small_mlp, LRAFeedback(beta=0.3, c2=None), None),
     "over time": (lambda: chain_over_time(3), LRAFeedback(c2=0.4), None),
     "over time, backprop": (lambda: chain_over_time(3), Backprop(), None),
     "a stack under DFA": (small_mlp, DirectFeedbackAlignment(), 3),
