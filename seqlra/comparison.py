@@ -3,13 +3,15 @@
 A comparison is a directory: ``compare.json`` (what is compared, written before work starts), an ordinary run directory
 ``<label>-seed<k>/`` for each member, and ``results.json``, ``table.md`` and ``curves.png`` over the members that are
 done. A member that diverged has ``failed.json`` in place of ``result.json``.
+
+The seeds of a label are trained together, as one stack, whose own checkpoint is in ``<label>.stack/`` until they are
+done.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,13 @@ from seqlra.engine import update
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.experiments import begin, describe, prepare, result_so_far, set_threads, train, versions
 from seqlra.plotting import METRICS, Curves, save_curves, save_pictures
-from seqlra.rundir import Directory, RunDirectory
+from seqlra.rundir import Directory, RunDirectory, StackDirectory
+from seqlra.stacks import begin_stack, spread, told, train_stack
 from seqlra.training import Trainer
 
-Watching = Callable[["Member"], AbstractContextManager[Callable[[Trainer], None]]]
-"""What shows how a member goes: entered when it starts, and then called as ``watch`` of `experiments.train`."""
+Watching = Callable[[Sequence["Member"]], AbstractContextManager[Callable[[Trainer], None]]]
+"""What shows how a member goes, or members that are trained together: entered when it starts, and then called as
+``watch`` of `experiments.train`."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,22 @@ class Comparison(Directory):
         members: its runs, in their order.
         metric: what validation chooses by: "error", "bpc" or "perplexity".
         command: the command line that it was made by, if any.
+        stacked: whether the seeds of a label are trained together.
     """
 
-    def __init__(self, path: Path, members: Sequence[Member] = (), metric: str = "error", command: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        members: Sequence[Member] = (),
+        metric: str = "error",
+        command: str = "",
+        stacked: bool = True,
+    ) -> None:
         super().__init__(path)
-        self.members, self.metric, self.command = tuple(members), metric, command
+        self.members, self.metric, self.command, self.stacked = tuple(members), metric, command, stacked
 
     @staticmethod
-    def start(path: Path, members: Sequence[Member], command: str = "") -> Comparison:
+    def start(path: Path, members: Sequence[Member], command: str = "", stacked: bool = True) -> Comparison:
         """Write down a new comparison, after a trial of each label.
 
         Raises:
@@ -79,11 +91,12 @@ class Comparison(Directory):
                 used, or a directory that cannot be made.
         """
         _check(members)
-        metrics = [_try(member) for member in {member.label: member for member in reversed(members)}.values()]
+        by_label = Comparison(path, members).by_label()
+        metrics = [_try(seeds if stacked else seeds[:1]) for seeds in by_label.values()]
         Directory.create(path)
-        comparison = Comparison(path, members, metrics[0], command)
+        comparison = Comparison(path, members, metrics[0], command, stacked)
         plain = [{"label": member.label, "config": member.config.to_dict()} for member in members]
-        about = {"command": command, "metric": comparison.metric, "versions": versions()}
+        about = {"command": command, "metric": comparison.metric, "stacked": stacked, "versions": versions()}
         comparison.write_json(comparison.about, {**about, "members": plain})
         return comparison
 
@@ -101,7 +114,9 @@ class Comparison(Directory):
         try:
             members = [Member(member["label"], Config.from_dict(member["config"])) for member in plain["members"]]
             _check(members)
-            return Comparison(path, members, {name: name for name in METRICS}[plain["metric"]], plain["command"])
+            stacked = bool(plain.get("stacked", False))  # those begun before there were stacks go on as they were
+            metric = {name: name for name in METRICS}[plain["metric"]]
+            return Comparison(path, members, metric, plain["command"], stacked)
         except (KeyError, TypeError, SeqlraError) as error:
             raise SeqlraError(f"{comparison.about} is damaged: {error}") from error
 
@@ -116,6 +131,27 @@ class Comparison(Directory):
         networks = {describe(member.config.network) for member in self.members}
         config = self.members[0].config
         return ", ".join([config.task, *(networks if len(networks) == 1 else ()), config.data.dataset])
+
+    def by_label(self) -> dict[str, list[Member]]:
+        """The members of each label, in their order."""
+        labels: dict[str, list[Member]] = {}
+        for member in self.members:
+            labels.setdefault(member.label, []).append(member)
+        return labels
+
+    def stack_of(self, label: str, members: Sequence[Member] = ()) -> StackDirectory:
+        """The stack of these members of a label."""
+        return StackDirectory(self.path / f"{label}.stack", [f"../{member.folder}" for member in members])
+
+    def next_of(self, label: str) -> list[Member]:
+        """Which members of a label to run next: several are trained together. None: all are done."""
+        members = self.by_label()[label]
+        if self.stack_of(label).about.exists():  # it was stopped, and goes on as it was
+            runs = {run.path.name for run in StackDirectory.open(self.stack_of(label).path).runs}
+            return [member for member in members if member.folder in runs]
+        left = [member for member in members if self.outcome(member) is None]
+        new = [member for member in left if not self.run_of(member).checkpoint.exists()]
+        return new if self.stacked and len(new) > 1 else left[:1]
 
     def run_of(self, member: Member) -> RunDirectory:
         """The run directory of a member, which need not be there yet."""
@@ -133,8 +169,8 @@ class Comparison(Directory):
     def results(self) -> dict[str, Any]:
         """All that came out so far: one row a label, over the seeds that are done; see `row`."""
         rows = []
-        for label in {member.label: None for member in self.members}:
-            outcomes = [self.outcome(member) for member in self.members if member.label == label]
+        for label, members in self.by_label().items():
+            outcomes = [self.outcome(member) for member in members]
             rows.append({"label": label, **row([outcome for outcome in outcomes if outcome], self.metric)})
         done = sum(len(each["members"]) for each in rows)
         config = self.members[0].config
@@ -168,20 +204,41 @@ class Comparison(Directory):
         return "\n".join(lines) + "\n"
 
 
-def run_members(comparison: Comparison, watching: Watching = lambda member: nullcontext(lambda trainer: None)) -> None:
-    """Run what is not done yet, one member after the other; after each the results are written anew.
+def run_members(comparison: Comparison, watching: Watching = lambda members: nullcontext(lambda trainer: None)) -> None:
+    """Run what is not done yet, the seeds of a label together; after each label the results are written anew.
 
-    A member that was stopped goes on from its checkpoint; one that diverges is recorded, and the others go on.
+    What was stopped goes on from its checkpoint; a member that diverges is recorded, and the others go on.
 
     Raises:
         Stopped: the user asked to stop; a checkpoint was kept.
         SeqlraError: data or files that have gone or changed since the comparison was started.
     """
-    for member in comparison.members:
-        if comparison.outcome(member) is None:
-            with watching(member) as watch:
-                run_member(comparison, member, watch)
+    for label in comparison.by_label():
+        while members := comparison.next_of(label):
+            together = len(members) > 1 or comparison.stack_of(label).about.exists()
+            with watching(members) as watch:
+                if together:
+                    run_stack(comparison, members, watch)
+                else:
+                    run_member(comparison, members[0], watch)
             comparison.write_results()
+
+
+def run_stack(comparison: Comparison, members: Sequence[Member], watch: Callable[[Trainer], None]) -> None:
+    """Run members of one label together, from their checkpoint where they have one; errors as for `run_members`."""
+    stack = comparison.stack_of(members[0].label, members)
+    set_threads(members[0].config.threads)
+    if not stack.about.exists():
+        stack.remove()  # what a kill may have left of another
+    experiment = prepare([member.config for member in members], fresh=not stack.checkpoint.exists())
+    if stack.about.exists():
+        for run in stack.runs:
+            experiment.check_vocabulary(run)
+    else:
+        stack.path.mkdir()
+        begin_stack(experiment, stack)
+    train_stack(experiment, stack, watch)
+    stack.remove()
 
 
 def run_member(comparison: Comparison, member: Member, watch: Callable[[Trainer], None]) -> None:
@@ -207,15 +264,16 @@ def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     ``test_<metric>``, ``valid_<metric>``, ``ms_per_update`` and ``mean_depth`` are each told as ``mean``, ``min``,
     ``max`` and ``all`` (in the order of ``seeds``; None where a seed diverged before its first epoch ended).
     ``diverged`` holds the seeds that did; their figures are those of the weights that validation chose until then.
+    The time of models that are trained together is shared out among them.
     """
     steps = [(outcome["train_seconds"], outcome["steps"]) for outcome in outcomes]
     return {
         "rule": outcomes[0]["rule"] if outcomes else None,
         "seeds": [outcome["seed"] for outcome in outcomes],
         "diverged": [outcome["seed"] for outcome in outcomes if outcome["diverged"]],
-        **{f"{split}_{metric}": _spread(o.get(f"{split}_{metric}") for o in outcomes) for split in ("test", "valid")},
-        "ms_per_update": _spread(1000 * seconds / count if count else None for seconds, count in steps),
-        "mean_depth": _spread(outcome.get("mean_depth") for outcome in outcomes),
+        **{f"{split}_{metric}": spread(o.get(f"{split}_{metric}") for o in outcomes) for split in ("test", "valid")},
+        "ms_per_update": spread(1000 * seconds / count if count else None for seconds, count in steps),
+        "mean_depth": spread(outcome.get("mean_depth") for outcome in outcomes),
         "best_epochs": [outcome["best_epoch"] for outcome in outcomes],
         "members": list(outcomes),
     }
@@ -224,26 +282,23 @@ def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
 def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The rows of `Comparison.results` as cells of text, below a header."""
     metric = results["metric"]
-    header = ("", f"test {METRICS[metric][0]}", "on validation", "ms an update", "mean depth", "best epoch", "notes")
+    header = (
+        "",
+        f"test {METRICS[metric][0]}",
+        "on validation",
+        "ms an update of one model",
+        "mean depth",
+        "best epoch",
+        "notes",
+    )
     rows: list[tuple[str, ...]] = [header]
     for each in results["rows"]:
         figures = [told(each[f"{split}_{metric}"]) for split in ("test", "valid")]
-        others = [told(each[name], spread=False) for name in ("ms_per_update", "mean_depth")]
+        others = [told(each[name], ranged=False) for name in ("ms_per_update", "mean_depth")]
         label = each["label"] if each["rule"] in (None, each["label"]) else f"{each['label']} ({each['rule']})"
         epochs = ", ".join(str(epoch) for epoch in each["best_epochs"])
         rows.append((label, *figures, *others, epochs, _notes(each)))
     return rows
-
-
-def told(figure: Mapping[str, Any], spread: bool = True) -> str:
-    """A figure over seeds in a few words: its mean, and with ``spread`` how many seeds there are and their range."""
-    known = [value for value in figure["all"] if value is not None]
-    if not known:
-        return "-"
-    text = f"{figure['mean']:.2f}"
-    if spread and len(known) > 1:
-        text += f" ({len(known)} seeds, {figure['min']:.2f} to {figure['max']:.2f})"
-    return text
 
 
 def _notes(of: Mapping[str, Any]) -> str:
@@ -254,14 +309,6 @@ def _notes(of: Mapping[str, Any]) -> str:
         if member["diverged"]:
             notes.append(f"seed {member['seed']} diverged in epoch {member['epochs'] + 1}")
     return ", ".join(notes)
-
-
-def _spread(values: Iterable[float | None]) -> dict[str, Any]:
-    every = list(values)
-    known = [value for value in every if value is not None]
-    if not known:
-        return {"mean": None, "min": None, "max": None, "all": every}
-    return {"mean": math.fsum(known) / len(known), "min": min(known), "max": max(known), "all": every}
 
 
 def _check(members: Sequence[Member]) -> None:
@@ -290,15 +337,16 @@ def _common(config: Config) -> dict[str, Any]:
     return {"task": config.task, **data, "device": config.device, "threads": config.threads}
 
 
-def _try(member: Member) -> str:
-    """Make one update, so that what cannot run is told before anything trains; returns the metric of validation.
+def _try(members: Sequence[Member]) -> str:
+    """Make one update of members that are trained together, so that what cannot run is told before anything trains;
+    returns the metric of validation.
 
     Raises:
         SeqlraError: it cannot run.
     """
     try:
-        experiment = prepare(member.config, fresh=True)
+        experiment = prepare([member.config for member in members], fresh=True)
         update(experiment.graph, experiment.rule, *experiment.task.batch(0))
     except SeqlraError as error:
-        raise SeqlraError(f"{member.label}: {error}") from error
+        raise SeqlraError(f"{members[0].label}: {error}") from error
     return experiment.task.selects

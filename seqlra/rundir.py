@@ -8,6 +8,8 @@ of several diverged, ``failed.json`` takes the place of ``result.json``.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -140,7 +142,7 @@ class StackDirectory(Directory):
         self.result = path / "result.json"
         self.curves = path / "curves.png"
         self.folders = tuple(folders)
-        self.runs = [RunDirectory(path / folder) for folder in folders]
+        self.runs = [RunDirectory(Path(os.path.normpath(path / folder))) for folder in folders]
 
     @staticmethod
     def open(path: Path) -> StackDirectory:
@@ -158,7 +160,6 @@ class StackDirectory(Directory):
         return StackDirectory(path, folders)
 
     def remove(self) -> None:
-        """Remove what is here, ``stack.json`` first, so that what is left of it is none; the runs stay."""
-        for file in (self.about, self.checkpoint, self.result, self.curves):
-            file.unlink(missing_ok=True)
-        self.path.rmdir()
+        """Remove the folder, ``stack.json`` first, so that whatever is left of it is no stack."""
+        self.about.unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -47,21 +47,21 @@ def train_stack(
         trainer.train(watch)
     for model, record in enumerate(trainer.records):
         checkpoint.save(record.run.checkpoint, state_alone(trainer, model))
-    found = results(experiment, trainer)
-    for config, record, result in zip(experiment.configs, trainer.records, found, strict=True):
+    of_each = results(experiment, trainer)
+    for config, record, found in zip(experiment.configs, trainer.records, of_each, strict=True):
         if record.diverged:
-            record.run.write_json(record.run.failed, {"message": record.diverged, **result})
+            record.run.write_json(record.run.failed, {"message": record.diverged, **found})
         else:
-            record.run.write_json(record.run.result, result)
+            record.run.write_json(record.run.result, found)
         save_pictures(record.run, title(config), trainer.task.selects, config.diagnose > 0)
     histories = [[row[f"valid_{trainer.task.selects}"] for row in record.history] for record in trainer.records]
-    told = summary(experiment, stack, trainer.seconds)
+    result = summary(experiment, stack, trainer.seconds)
     if any(histories):
-        figure = told[f"test_{trainer.task.selects}"]
-        save_curves(stack.curves, [Curves(f"test {spelt(figure)}", histories)], experiment.title, trainer.task.selects)
-    stack.write_json(stack.result, told)
+        figure = result[f"test_{trainer.task.selects}"]
+        save_curves(stack.curves, [Curves(f"test {told(figure)}", histories)], experiment.title, trainer.task.selects)
+    stack.write_json(stack.result, result)
     stack.checkpoint.unlink(missing_ok=True)
-    return told
+    return result
 
 
 def state_alone(trainer: Trainer, model: int) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def spread(values: Iterable[float | None]) -> dict[str, Any]:
     return {"mean": math.fsum(known) / len(known), "min": min(known), "max": max(known), "all": every}
 
 
-def spelt(figure: Mapping[str, Any], ranged: bool = True) -> str:
+def told(figure: Mapping[str, Any], ranged: bool = True) -> str:
     """What `spread` makes of figures over seeds, in a few words: the mean, and with ``ranged`` how many seeds there are
     and their range."""
     known = [value for value in figure["all"] if value is not None]
@@ -158,15 +158,15 @@ def table(result: Mapping[str, Any], metric: str) -> list[tuple[str, ...]]:
     rows: Sequence[tuple[str, ...]] = [
         (
             str(member["seed"]),
-            *(_told(member.get(name)) for name in (f"test_{metric}", f"valid_{metric}", "mean_depth")),
+            *(_number(member.get(name)) for name in (f"test_{metric}", f"valid_{metric}", "mean_depth")),
             str(member["best_epoch"]),
             f"diverged in epoch {member['epochs'] + 1}" if member["diverged"] else "",
         )
         for member in result["members"]
     ]
     means = [result.get(name, {}).get("mean") for name in (f"test_{metric}", f"valid_{metric}", "mean_depth")]
-    return [header, *rows, ("mean", *map(_told, means), "", "")]
+    return [header, *rows, ("mean", *map(_number, means), "", "")]
 
 
-def _told(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"

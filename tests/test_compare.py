@@ -73,7 +73,8 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def test_every_member_is_the_same_run_alone_and_own_options_reach_their_label_only(seqlra: Run, tmp_path: Path) -> None:
-    done = seqlra(f"compare mlp --rules lra-fdbk,b=backprop --own 'b: --lr 0.02' --seeds 2 --seed 3 {SHORT} --out cmp")
+    of = "--rules lra-fdbk,b=backprop --own 'b: --lr 0.02' --seeds 2 --seed 3 --no-stack"
+    done = seqlra(f"compare mlp {of} {SHORT} --out cmp")
     assert done.returncode == 0, done.stderr
     for folder, options in {
         "lra-fdbk-seed3": "--rule lra-fdbk --seed 3",
@@ -270,7 +271,7 @@ def test_a_member_that_diverges_later_keeps_what_validation_chose(
             raise Diverged("training diverged at step 46")
 
     monkeypatch.setattr(Trainer, "_demand_finite", diverge)
-    done = seqlra(f"compare mlp --rules backprop --seeds 3 {SHORT} --out cmp")
+    done = seqlra(f"compare mlp --rules backprop --seeds 3 --no-stack {SHORT} --out cmp")
     assert done.returncode == 0, done.stderr
     assert seqlra(f"train mlp --rule backprop --seed 1 {SHORT} --epochs 1 --out alone").returncode == 0
     alone = read(tmp_path / "alone/result.json")  # one epoch of 40 updates, as far as that one came
@@ -306,6 +307,7 @@ BAD = {
     "mlp --rules backprop --own 'backprop:'": "accepted: --own 'LABEL: options'",
     "mlp --rules backprop --own 'backprop: --text \"x'": "No closing quotation",
     "mlp --rules backprop --own 'backprop: --seed 3'": "--seed cannot be an option of one run",
+    "mlp --rules backprop --own 'backprop: --seeds 3'": "--seeds cannot be an option of one run",
     "mlp --rules backprop --own 'backprop: --out x'": "--out cannot be an option of one run",
     "mlp --rules backprop --own 'backprop: --resume x'": "go on with: seqlra compare --resume",
     "mlp --rules backprop --own 'backprop: --json'": "--json cannot be an option of one run",
@@ -388,7 +390,7 @@ def test_the_comparisons_of_the_help_are_ones(seqlra: Run, monkeypatch: pytest.M
     commands = re.findall(r"^ +seqlra (compare mlp .*)$", str(compare.compare.__doc__), re.MULTILINE)
     started: list[int] = []
 
-    def start(path: Path, members: list[comparison.Member], command: str) -> None:
+    def start(path: Path, members: list[comparison.Member], command: str, stacked: bool) -> None:
         started.append(len(members))
         raise SeqlraError("they would train")
 
@@ -408,7 +410,7 @@ def test_a_row_over_seeds_of_which_one_diverged() -> None:
     assert row["ms_per_update"] == {"mean": 7.5, "min": 5.0, "max": 10.0, "all": [5.0, None, 10.0]}
     assert (row["seeds"], row["diverged"]) == ([0, 1, 2], [1])
     assert comparison.told(row["test_error"]) == "5.50 (2 seeds, 4.00 to 7.00)"
-    assert comparison.told(row["mean_depth"], spread=False) == "4.00"
+    assert comparison.told(row["mean_depth"], ranged=False) == "4.00"
 
 
 def test_bands_over_seeds_of_unequal_length() -> None:

@@ -46,7 +46,7 @@ def test_the_commands_parse(command: str) -> None:
 def test_what_is_compared_has_options_of_train(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(path: Path, members: list[object], command: str) -> None:
+    def start(path: Path, members: list[object], command: str, stacked: bool) -> None:
         raise SeqlraError(f"{len(members)} would train")
 
     monkeypatch.setattr(comparison.Comparison, "start", start)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -558,3 +559,144 @@ def test_bad_input_is_one_clear_line(given: str, words: str, seqlra: Run, images
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert words in done.stderr
+
+
+class TestCompare:
+    """``seqlra compare`` trains the seeds of a label as one stack."""
+
+    def test_the_members_are_the_runs_alone(self, seqlra: Run, images: Path) -> None:
+        done = seqlra(f"compare mlp --rules lra-fdbk,b=backprop --seeds 2 {short(images)} --out cmp --json")
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in Path("cmp").iterdir()} == {
+            *("lra-fdbk-seed0", "lra-fdbk-seed1", "b-seed0", "b-seed1"),
+            *("compare.json", "results.json", "table.md", "curves.png"),
+        }
+        for label, rule in (("lra-fdbk", "lra-fdbk"), ("b", "backprop")):
+            for seed in (0, 1):
+                alone, member = Path(f"alone/{label}-seed{seed}"), Path(f"cmp/{label}-seed{seed}")
+                assert seqlra(f"train mlp --rule {rule} --seed {seed} {short(images)} --out {alone}").returncode == 0
+                assert {path.name for path in alone.iterdir()} == {path.name for path in member.iterdir()}
+                one, other = read(member / "result.json"), read(alone / "result.json")
+                assert one["test_loss"] == pytest.approx(other["test_loss"], 1e-3)
+                assert one.keys() == other.keys()
+        rows = json.loads(done.stdout)["rows"]
+        shares = [member["train_seconds"] for member in rows[0]["members"]]
+        assert shares[0] == shares[1]
+        assert rows[0]["ms_per_update"]["mean"] == pytest.approx(1000 * shares[0] / 12)
+        assert "ms an update of one model" in Path("cmp/table.md").read_text()
+        assert "1 of 4, lra-fdbk, seed 0; 2 of 4, lra-fdbk, seed 1\n" in done.stderr
+        assert f"4 of 4, b, seed 1: test error {rows[1]['members'][1]['test_error']:.4g}" in done.stderr
+
+    def test_all_may_see_one_stream(self, seqlra: Run, images: Path) -> None:
+        done = seqlra(f"compare mlp --rules dfa --seeds 2 --seed 5 --one-stream {short(images)} --out cmp")
+        assert done.returncode == 0, done.stderr
+        assert [read(Path(f"cmp/dfa-seed{seed}/config.json"))["data"]["seed"] for seed in (5, 6)] == [5, 5]
+
+    def test_after_ctrl_c_the_rest_is_as_if_nothing_had_been(
+        self, seqlra: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = f"compare mlp --rules dfa,backprop --seeds 2 {short(images)}"
+        assert seqlra(f"{command} --out cmp").returncode == 0
+        Path("cmp").rename("whole")
+
+        class Stopping(show.Watch):
+            """A Ctrl-C in the middle of the second epoch of the second label."""
+
+            def __call__(self, trainer: Trainer) -> None:
+                if trainer.run.path.name == "backprop.stack" and trainer.step == 8:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(show, "Watch", Stopping)
+            patch.setattr(Trainer, "CHECK_EVERY", 4)
+            stopped = seqlra(f"{command} --out cmp")
+        assert stopped.returncode == 130
+        assert stopped.stderr.splitlines()[-1] == "stopped; go on with: seqlra compare --resume cmp"
+        assert checkpoint.load(Path("cmp/backprop.stack/checkpoint.pt"))["step"] == 9
+        assert read(Path("cmp/results.json"))["done"] == 2
+        first = Path("cmp/dfa-seed0/checkpoint.pt").stat().st_mtime_ns
+        torch.manual_seed(99)  # what happens in between must not matter
+        assert seqlra("compare --resume cmp").returncode == 0
+        assert Path("cmp/dfa-seed0/checkpoint.pt").stat().st_mtime_ns == first  # not run again
+        close(read(Path("cmp/results.json")), read(Path("whole/results.json")), exactly=True)
+        for folder in ("dfa-seed0", "dfa-seed1", "backprop-seed0", "backprop-seed1"):
+            assert_same_run(
+                RunDirectory(Path("cmp") / folder),
+                RunDirectory(
+                    Path("whole") / folder,
+                ),
+                exactly=True,
+            )
+        assert not Path("cmp/backprop.stack").exists()
+
+    @pytest.mark.parametrize("file", ["stack.json", "seed0/checkpoint.pt", "seed0/result.json", "seed1/result.json"])
+    def test_a_kill_loses_nothing(
+        self, file: str, seqlra: Run, images: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
+    ) -> None:
+        command = f"compare mlp --rules dfa --seeds 2 {short(images)}"
+        assert seqlra(f"{command} --out cmp").returncode == 0
+        Path("cmp").rename("whole")
+        move = Path.replace
+
+        def die(self: Path, target: Path) -> Path:
+            if str(target).endswith(file):
+                raise MemoryError("killed")  # nothing in seqlra catches it
+            return move(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", die)
+            with pytest.raises(MemoryError, match="killed"):
+                seqlra(f"{command} --out cmp")
+        assert seqlra("compare --resume cmp").returncode == 0
+        close(read(Path("cmp/results.json")), read(Path("whole/results.json")), exactly=True)
+        for folder in ("dfa-seed0", "dfa-seed1"):
+            assert_same_run(RunDirectory(Path("cmp") / folder), RunDirectory(Path("whole") / folder), exactly=True)
+        assert not Path("cmp/dfa.stack").exists()
+
+    @pytest.mark.parametrize(
+        ("missing", "at_once"),
+        [((1,), "2 of 3, dfa, seed 1\n"), ((0, 2), "1 of 3, dfa, seed 0; 3 of 3, dfa, seed 2\n")],
+    )
+    def test_only_what_is_missing_is_run(
+        self, missing: tuple[int, ...], at_once: str, seqlra: Run, images: Path
+    ) -> None:
+        assert seqlra(f"compare mlp --rules dfa --seeds 3 {short(images)} --out cmp").returncode == 0
+        before = read(Path("cmp/results.json"))["rows"][0]
+        for seed in missing:
+            shutil.rmtree(f"cmp/dfa-seed{seed}")
+        done = seqlra("compare --resume cmp")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.startswith(at_once)
+        after = read(Path("cmp/results.json"))["rows"][0]
+        assert after["seeds"] == [0, 1, 2]
+        assert after["valid_error"]["all"] == pytest.approx(before["valid_error"]["all"], abs=3)  # two of 70 images
+
+    def test_those_begun_before_there_were_stacks_go_on_one_by_one(self, seqlra: Run, images: Path) -> None:
+        assert seqlra(f"compare mlp --rules dfa --seeds 2 --no-stack {short(images)} --out cmp").returncode == 0
+        plain = read(Path("cmp/compare.json"))
+        assert plain.pop("stacked") is False
+        Path("cmp/compare.json").write_text(json.dumps(plain))
+        Path("cmp/dfa-seed0/result.json").unlink()  # its checkpoint is there
+        shutil.rmtree("cmp/dfa-seed1")
+        done = seqlra("compare --resume cmp")
+        assert done.stderr.splitlines()[0] == "1 of 2, dfa, seed 0"
+        assert "2 of 2, dfa, seed 1\n" in done.stderr
+
+    def test_one_that_diverges_is_told(self, seqlra: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        after = Classification.after
+
+        def poisoned(self: Classification, step: Any) -> None:
+            if self._epoch == 1:
+                with torch.no_grad():
+                    next(step.activity.graph.parameters())[1].fill_(torch.nan)
+            after(self, step)
+
+        monkeypatch.setattr(Classification, "after", poisoned)
+        done = seqlra(f"compare mlp --rules dfa --seeds 2 {short(images)} --out cmp --json")
+        assert done.returncode == 0, done.stderr
+        (row,) = json.loads(done.stdout)["rows"]
+        assert row["diverged"] == [1]
+        assert row["members"][1]["epochs"] == 1
+        assert "seed 1 diverged in epoch 2" in done.stderr
+        assert "2 of 2, dfa, seed 1: training diverged at step 8" in done.stderr
+        assert "diverged" not in seqlra("compare --resume cmp").stderr  # done, and not run again

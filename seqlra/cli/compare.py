@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +51,9 @@ def compare(
     ] = None,
     seeds: Annotated[int, option(COMPARISON, "How many seeds each has.")] = 1,
     seed: Annotated[int, option(COMPARISON, "The first seed.")] = 0,
+    no_stack: Annotated[
+        bool, option(COMPARISON, "Train one seed after the other, rather than together.", name="--no-stack")
+    ] = False,
     out: Annotated[Path | None, option(BOOKKEEPING, "Directory to make.", "runs/<name>")] = None,
     resume: Annotated[
         Path | None, option(BOOKKEEPING, "Go on with this comparison; it has its own options.", False)
@@ -84,14 +87,19 @@ def compare(
     else:
         chosen = _members(context, task, rules, own or [], range(seed, seed + seeds))
         name = f"compare-{task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
-        comparison = Comparison.start(out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}")
+        comparison = Comparison.start(
+            out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}", not no_stack
+        )
     _run(comparison, json)
 
 
 def _refuse_options(context: typer.Context, resume: Path) -> None:
     """A resumed comparison is the one it was: whatever would change it is refused rather than ignored."""
     given = [name for name in context.params if name not in ("resume", "json") and train.was_given(context, name)]
-    words = [*(context.params[name] if name == "task" else f"--{name}" for name in given), *context.args]
+    words = [
+        *(context.params[name] if name == "task" else f"--{name.replace('_', '-')}" for name in given),
+        *context.args,
+    ]
     if words:
         raise SeqlraError(
             f"{words[0]} does not go with --resume: a resumed comparison keeps the options it was started with; "
@@ -168,7 +176,7 @@ def _run(comparison: Comparison, json: bool) -> None:
     from seqlra.training import Stopped
 
     try:
-        run_members(comparison, lambda member: _watching(comparison, member))
+        run_members(comparison, lambda members: _watching(comparison, members))
         results = comparison.write_results()
     except (Stopped, KeyboardInterrupt):
         raise train.Interrupted(f"stopped; go on with: seqlra compare --resume {comparison.path}") from None
@@ -179,15 +187,22 @@ def _run(comparison: Comparison, json: bool) -> None:
 
 
 @contextmanager
-def _watching(comparison: Comparison, member: Member) -> Iterator[Callable[[Trainer], None]]:
-    """Say which member it is, show how it goes, and say what came out."""
+def _watching(comparison: Comparison, members: Sequence[Member]) -> Iterator[Callable[[Trainer], None]]:
+    """Say which members they are, show how they go, and say what came out of each."""
     from seqlra.cli.show import Watch
 
-    number = comparison.members.index(member) + 1
-    name = f"{number} of {len(comparison.members)}, {member.label}, seed {member.seed}"
-    print(name, file=sys.stderr, flush=True)
+    names = [
+        f"{comparison.members.index(member) + 1} of {len(comparison.members)}, {member.label}, seed {member.seed}"
+        for member in members
+    ]
+    print("; ".join(names), file=sys.stderr, flush=True)
     with Watch() as watch:
         yield watch
+    for member, name in zip(members, names, strict=True):
+        _tell(comparison, member, name)
+
+
+def _tell(comparison: Comparison, member: Member, name: str) -> None:
     outcome = comparison.outcome(member) or {}
     if outcome.get("diverged"):
         print(f"{name}: {outcome['message']}", file=sys.stderr, flush=True)
