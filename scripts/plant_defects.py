@@ -62,6 +62,7 @@ class Rotten(Exception):
 BY_REFERENCE = "test_however_copies_are_tied_the_updates_are_those_of_the_reference"
 NO_TARGET = "test_a_copy_without_a_target_asks_nothing_of_what_it_reads"
 TWO_STEPS = "test_a_subgraph_that_is_read_at_two_steps_moves_alone"
+ON_COMMAND = "test_the_command_trains_each_seed_as_alone"
 OWN_TOKENS = "test_each_model_of_a_stack_may_read_tokens_of_its_own"
 
 
@@ -144,7 +145,7 @@ DEFECTS = (
         ),
         (
             "DFA from every output there is",
-            "in graph.layout.outputs[tie]:",
+            "in layout.outputs[tie]:",
             "in [n for n, o in enumerate(graph.ties) if o.subgraph.is_output]:",
         ),
         ("DFA with one B for all layers", 'f"B-{output.base}-{tied.base}"', 'f"B-{output.base}"'),
@@ -153,11 +154,16 @@ DEFECTS = (
             "range(low - theirs.start, high - theirs.start)",
             "range(low - theirs.start + 1, high - theirs.start)",
         ),
+    ),
+    *in_file(
+        "ties.py",
+        "feedback",
         (
             "states carried in counted as steps",
             "fed_before = sum(block < tied.first",
             "fed_before = sum(block > tied.first",
         ),
+        ("outputs that do not depend on it", "found[i].update(*", "found[i].update(range(len(ties)), *"),
     ),
     *in_file(
         "rules/dtp.py",
@@ -274,10 +280,10 @@ DEFECTS = (
         ("outputs counted as hidden", "if not tied.subgraph.is_output:", "if True:"),
         (
             "time steps taken in pairs",
-            "steps.setdefault(tied.first - fed + copy",
-            "steps.setdefault(copy // 2",
+            "steps.setdefault(step, ",
+            "steps.setdefault(step // 2, ",
         ),
-        ("left-out rows misplaced", "[walk._all_rows(i) for i in range(len(walk.errors))]", "walk.errors"),
+        ("left-out rows misplaced", "[walk.all_rows(i) for i in range(len(walk.errors))]", "walk.errors"),
         ("the first step for every step", "activity.rows(here)", "activity.rows(range(1))"),
         ("c1 counted where it is not reached", "norm > c1 * (1 - 1e-4)", "norm < c1 * (1 - 1e-4)"),
         ("undefined angles counted", "(~value.isnan()).to(value.dtype)", "torch.ones_like(value)"),
@@ -393,26 +399,167 @@ DEFECTS = (
     *in_file(
         "comparison.py",
         "compare",
-        ("finished members run again", "if comparison.outcome(member) is None:", "if True:"),
+        ("finished members run again", "if self.outcome(member) is None and", "if", "stack::TestCompare"),
+        ("seeds one by one", "if not self.stacked or self.run_of", "if True or self.run_of", "stack::TestCompare"),
+        ("--no-stack ignored", "if not self.stacked or self.run_of", "if self.run_of", "stack::TestCompare"),
+        ("a stopped run joins a stack", "or self.run_of(member).checkpoint.exists()]", "]", "stack::TestCompare"),
+        ("a stopped stack starts over", ".about.exists():  # it", ".about.is_dir():  # it", "stack::TestCompare"),
         ("stopped members start over", "resume=True", "resume=False"),
         ("results only at the end", "            comparison.write_results()\n", ""),
         ("members start from nothing", "fresh=not run.checkpoint.exists()", "fresh=False"),
-        ("a text that changed goes unnoticed", "experiment.check_vocabulary(run)", "pass"),
-        ("diverged seeds count in the mean", "math.fsum(known) / len(known)", "math.fsum(known) / len(every)"),
-        ("least and greatest changed round", '"min": min(known), "max": max(', '"min": max(known), "max": min('),
+        (
+            "a text that changed goes unnoticed",
+            "    if run.config.exists():\n        experiment.check_vocabulary(run)",
+            "    if run.config.exists():\n        pass",
+        ),
         ("microseconds for milliseconds", "1000 * seconds", "1e6 * seconds"),
         ("labels measured on other data", "if value != first:", "if False:"),
         ("A and a in one folder", "member.folder.lower()", "member.folder"),
         (
             "only the first label is tried",
-            "in {member.label: member for member in reversed(members)}.values()",
-            "in members[:1]",
+            "for seeds in by_label.values()",
+            "for seeds in [members[:1]]",
         ),
     ),
     *in_file(
         "rundir.py",
         "compare",
         ("diverged, told as fine", "(self.failed, True)", "(self.failed, False)"),
+    ),
+    *in_file(
+        "stacks.py",
+        "compare",
+        ("diverged seeds count in the mean", "math.fsum(known) / len(known)", "math.fsum(known) / len(every)"),
+        ("least and greatest changed round", '"min": min(known), "max": max(', '"min": max(known), "max": min('),
+    ),
+    *in_file(
+        "stacks.py",
+        "stack",
+        ("a stopped stack forgets its checkpoint", "    if stack.checkpoint.exists():\n", "    if False:\n"),
+        ("one that diverged has a result", "        if record.diverged:\n", "        if False:\n"),
+        ("the moments of the first model", "value[at].clone() if", "value[0].clone() if"),
+        ("the weights of the first model", "name: tensor[at].clone()", "name: tensor[0].clone()"),
+        ("weights of nan left behind", "weights if record.diverged else own(", "own("),
+        ("the log of all", "trainer.log[:, :, model].clone()", "trainer.log"),
+        (
+            "the time of all for that of one",
+            "trainer.seconds / len(trainer.records)",
+            "trainer.seconds",
+            "stack::" + ON_COMMAND,
+        ),
+        (
+            "an update's time not shared out",
+            "seconds / steps / len(members)",
+            "seconds / steps",
+            "stack::" + ON_COMMAND,
+        ),
+        ("the checkpoint stays", "    stack.checkpoint.unlink(missing_ok=True)\n", ""),
+    ),
+    *in_file(
+        "rundir.py",
+        "stack",
+        ("the members of a stack removed with it", "shutil.rmtree(self.path,", "shutil.rmtree(self.path.parent,"),
+        ("every run holds several", "if StackDirectory(path).about.is_file() else", "if False else"),
+    ),
+    *in_file(
+        "training.py",
+        "stack",
+        ("one that diverges ends all", "if all(each.diverged for each", "if any(each.diverged for each"),
+        (
+            "it goes on as if nothing had been",
+            "            if record.diverged is None:\n                self._end",
+            "            if True:\n                self._end",
+        ),
+        ("the weights of all where one is best", "[self.slice(model)] = tensor[self.slice(model)]", "[:] = tensor"),
+        ("the best of the first model", "return (model,) if self.graph.stack", "return (0,) if self.graph.stack"),
+        (
+            "the first bad update of any model",
+            "zip(self.records, bad.T,",
+            "zip(self.records, bad.any(1).expand(len(self.records), -1),",
+        ),
+        ("finite weights of all or none", ".all(0).view(-1).tolist()", ".all().expand(len(self.records)).tolist()"),
+        (
+            "divergence forgotten by a stop",
+            'state.get("diverged"))',
+            "None if not self.graph.stack else [None] * len(self.records))",
+        ),
+        ("the time of all in a row", "self.seconds / len(self.records), 3", "self.seconds, 3"),
+    ),
+    *in_file(
+        "experiments.py",
+        "stack",
+        (
+            "every model starts as the first",
+            "for each in configs)\n    graph",
+            "for each in configs[:1] * len(configs))\n    graph",
+        ),
+        ("validation by the first seed", "seed = seeds[0] if len(set(seeds)) == 1 else seeds", "seed = seeds[0]"),
+        ("data.seed ignored", "each.seed if data.seed is None else data.seed", "each.seed"),
+        ("rules not equipped for a stack", "    learns.equip(stack)\n", ""),
+        ("models that differ in all ways", "if value != first.get(name):", "if False:"),
+        ("a model's time not shared out", "trainer.seconds / models\n", "trainer.seconds\n", "stack::" + ON_COMMAND),
+        ("the parameters of all for those of one", "graph.parameters()) // models", "graph.parameters())"),
+    ),
+    *in_file(
+        "tasks/images.py",
+        "stack",
+        (
+            "one validation split for all",
+            "for each in ([seed] if isinstance(seed, int) else seed)]",
+            "for each in ([seed] if isinstance(seed, int) else [seed[0]] * len(seed))]",
+        ),
+        (
+            "rows of the whole for those of the split",
+            "numbers if self.rows is None else self.rows.gather(-1, numbers)",
+            "numbers",
+        ),
+    ),
+    *in_file(
+        "tasks/classification.py",
+        "stack",
+        (
+            "one order for all",
+            "self._order_of(seed, epoch) for seed in self.seeds",
+            "self._order_of(self.seed, epoch) for seed in self.seeds",
+        ),
+        (
+            "errors of all models added up",
+            "(probabilities.argmax(-1) != t).sum(-1)",
+            "(probabilities.argmax(-1) != t).sum()",
+        ),
+    ),
+    *in_file(
+        "tasks/prediction.py",
+        "stack",
+        ("losses of all models added up", "loss += output.value(h, t).sum(-1)", "loss += output.value(h, t).sum()"),
+    ),
+    *in_file(
+        "diagnostics.py",
+        "stack",
+        (
+            "the diagnostics of the first model",
+            "(both[model] for both in sums)",
+            "(both[(0,) * len(model)] for both in sums)",
+        ),
+    ),
+    *in_file(
+        "cli/train.py",
+        "stack",
+        ("--one-stream ignored", '{"data_seed": seeds.start} if parameters["one_stream"] else {}', "{}"),
+        (
+            "seeds from 0",
+            "range(first, first + (1 if seeds is None else seeds))",
+            "range(0 if seeds else first, seeds or first + 1)",
+        ),
+    ),
+    *in_file(
+        "cli/show.py",
+        "stack",
+        (
+            "progress of the first model",
+            "for record in trainer.records if record.history and",
+            "for record in trainer.records[:1] if record.history and",
+        ),
     ),
     *in_file(
         "cli/compare.py",

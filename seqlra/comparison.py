@@ -143,15 +143,16 @@ class Comparison(Directory):
         """The stack of these members of a label."""
         return StackDirectory(self.path / f"{label}.stack", [f"../{member.folder}" for member in members])
 
-    def next_of(self, label: str) -> list[Member]:
-        """Which members of a label to run next: several are trained together. None: all are done."""
-        members = self.by_label()[label]
-        if self.stack_of(label).about.exists():  # it was stopped, and goes on as it was
-            runs = {run.path.name for run in StackDirectory.open(self.stack_of(label).path).runs}
-            return [member for member in members if member.folder in runs]
-        left = [member for member in members if self.outcome(member) is None]
-        new = [member for member in left if not self.run_of(member).checkpoint.exists()]
-        return new if self.stacked and len(new) > 1 else left[:1]
+    def left(self, members: Sequence[Member]) -> list[list[Member]]:
+        """Of the members of a label those that are not done, those together that are trained together."""
+        stopped: list[Member] = []
+        if (stack := self.stack_of(members[0].label)).about.exists():  # it goes on as it was
+            folders = {run.path.name for run in StackDirectory.open(stack.path).runs}
+            stopped = [member for member in members if member.folder in folders]
+        left = [member for member in members if self.outcome(member) is None and member not in stopped]
+        alone = [[member] for member in left if not self.stacked or self.run_of(member).checkpoint.exists()]
+        new = [member for member in left if [member] not in alone]
+        return [group for group in (stopped, *alone, new) if group]
 
     def run_of(self, member: Member) -> RunDirectory:
         """The run directory of a member, which need not be there yet."""
@@ -213,11 +214,10 @@ def run_members(comparison: Comparison, watching: Watching = lambda members: nul
         Stopped: the user asked to stop; a checkpoint was kept.
         SeqlraError: data or files that have gone or changed since the comparison was started.
     """
-    for label in comparison.by_label():
-        while members := comparison.next_of(label):
-            together = len(members) > 1 or comparison.stack_of(label).about.exists()
+    for of_label in comparison.by_label().values():
+        for members in comparison.left(of_label):
             with watching(members) as watch:
-                if together:
+                if len(members) > 1:
                     run_stack(comparison, members, watch)
                 else:
                     run_member(comparison, members[0], watch)
