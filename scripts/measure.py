@@ -124,6 +124,76 @@ RUNS = (
     ),
     *(Run("tuning", f"tuning-{label}", label, f"{TEXT} {options}") for label, options in TUNING.items()),
 )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One ``seqlra compare``, told as a table.
+
+    Attributes:
+        name: of its directory.
+        title: what it is.
+        command: after ``seqlra compare``.
+        paper: by label, the paper's figure, as text.
+        samples: over how many draws posteriors are averaged; 0: the network draws nothing.
+    """
+
+    name: str
+    title: str
+    command: str
+    paper: dict[str, str]
+    samples: int = 0
+
+
+RIVALS_NULL = (
+    "mlp --rules lra-fdbk,dfa,fa,dtp,backprop --dataset mnist --hidden 128x8 --weight-init zeros --batch-size 50 "
+    '--epochs 10 --optimizer sgd --lr 0.01 --own "backprop: --lr 0.1" --own "dtp: --optimizer rmsprop --lr 0.0003"'
+)
+STOCHASTIC = (
+    "mlp --rules lra-fdbk,ste,ste-sigmoid,ste-slope,reinforce,reinforce-va,dtp --dataset mnist --hidden 200x2 "
+    "--discretizer bernoulli --batch-size 50 --schedule linear --epochs 20 --lr 0.01 --seeds 3 "
+    '--own "ste: --lr 0.001" --own "ste-slope: --lr 0.003 --set slope=10" --own "reinforce: --lr 0.003" '
+    '--own "reinforce-va: --lr 0.005" --own "dtp: --set target_step=0.1 --set noise=0.1"'
+)
+BINARY_RNN = (
+    "rnn --rules tanh=lra-fdbk,sign=lra-fdbk,bernoulli=lra-fdbk "
+    '--own "sign: --discretizer sign" --own "bernoulli: --discretizer bernoulli"'
+)
+COMPARISONS = (
+    Comparison(
+        "rivals-null-tanh",
+        "Table 1, null initialisation, tanh: MNIST, 8x128, 10 epochs (paper: 100); test error in percent",
+        f'{RIVALS_NULL} --activation tanh --own "dfa: --lr 1" --own "fa: --lr 0.5"',
+        {"lra-fdbk": "2.69", "dfa": "5.24", "fa": "16.1", "dtp": "X", "backprop": "X"},
+    ),
+    Comparison(
+        "rivals-null-sigmoid",
+        "Table 1, null initialisation, sigmoid: MNIST, 8x128, 10 epochs (paper: 100); test error in percent",
+        f'{RIVALS_NULL} --activation sigmoid --own "dfa: --lr 10" --own "fa: --lr 1"',
+        {"lra-fdbk": "2.75", "dfa": "30.84", "fa": "88.65", "dtp": "X", "backprop": "X"},
+    ),
+    Comparison(
+        "stochastic",
+        "Table 3: MNIST, 2x200 Bernoulli units, 20 epochs (paper: 500); test accuracy in percent, 100 samples",
+        STOCHASTIC,
+        {
+            "lra-fdbk": "98.28",
+            "ste": "85.41",
+            "ste-sigmoid": "96.04",
+            "ste-slope": "97.18",
+            "reinforce": "88.81",
+            "reinforce-va": "94.11",
+            "dtp": "98.46",
+        },
+        samples=100,
+    ),
+    Comparison(
+        "binary-rnn",
+        "Elman RNNs of 256 units on the embedded text by LRA-fdbk: tanh, binary, stochastic; test bits per character",
+        BINARY_RNN,
+        {},
+    ),
+)
 BITS = ("text", "tuning")
 TITLES = {
     "null": "Null initialisation (Section 3.2): MNIST, 8x128, SGD, 10 epochs; test error in percent",
@@ -144,17 +214,69 @@ def train(run: Run, out: Path, data_dir: Path, threads: int) -> None:
         arguments = [run.command.split()[0], "--resume", str(folder)]
     else:
         arguments = [*run.command.split(), "--data-dir", str(data_dir), "--out", str(folder)]
-    print("seqlra train", shlex.join(arguments), flush=True)
-    command = [
-        sys.executable,
-        "-c",
-        "from seqlra.cli import main; main()",
-        "train",
-        *arguments,
-        "--threads",
-        str(threads),
-    ]
+    seqlra("train", *arguments, "--threads", str(threads))
+
+
+def compare(comparison: Comparison, out: Path, data_dir: Path, threads: int) -> None:
+    """Run or resume one comparison, and sample the posteriors of its runs."""
+    folder = out / comparison.name
+    if (folder / "compare.json").exists():
+        seqlra("compare", "--resume", str(folder))
+    else:
+        own = ["--threads", str(threads), "--out", str(folder), "--data-dir", str(data_dir)]
+        seqlra("compare", *shlex.split(comparison.command), *own)
+    for run in sorted(folder.glob("*-seed*/")) if comparison.samples else []:
+        if not (run / "evaluation-test" / "posterior.json").exists():
+            seqlra("evaluate", str(run), "--samples", str(comparison.samples))
+
+
+def seqlra(*arguments: str) -> None:
+    """One command in a process of its own."""
+    print("seqlra", shlex.join(arguments), flush=True)
+    command = [sys.executable, "-c", "from seqlra.cli import main; main()", *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def compared(comparison: Comparison, out: Path) -> dict[str, object]:
+    """What a comparison came to: by label, its figures over seeds."""
+    results = json.loads((out / comparison.name / "results.json").read_text())
+    for row in results["rows"]:
+        row["paper"] = comparison.paper.get(row["label"], "-")
+        posteriors = [
+            json.loads((out / comparison.name / member["run"] / "evaluation-test" / "posterior.json").read_text())
+            for member in row["members"]
+            if comparison.samples
+        ]
+        if posteriors:
+            row["posterior_accuracies"] = [100 - p["test_error"] for p in posteriors]
+            row["one_draw_accuracies"] = [100 - p["one_draw"]["error"] for p in posteriors]
+            row["mean_field_accuracies"] = [100 - p["mean_field"]["error"] for p in posteriors]
+    return {"command": comparison.command, **results}
+
+
+def compared_table(comparison: Comparison, results: dict[str, object]) -> str:
+    """One comparison in Markdown."""
+    metric = str(results["metric"])
+    drawn = ("100 samples", "one draw", "mean field") if comparison.samples else (f"test {metric}",)
+    lines = [
+        f"**{comparison.title}**\n",
+        "| | " + " | ".join(drawn) + f" | validation {metric} | paper | mean depth | ms an update |",
+        "|" + "---|" * (len(drawn) + 5),
+    ]
+    for row in results["rows"]:  # type: ignore[attr-defined]
+        figures = [[member[f"test_{metric}"] for member in row["members"]]]
+        if comparison.samples:
+            figures = [row[f"{way}_accuracies"] for way in ("posterior", "one_draw", "mean_field")]
+        cells = [row["label"], *map(spread, figures), f"{row[f'valid_{metric}']['mean']:.2f}", row["paper"]]
+        cells += [f"{row[name]['mean']:.2f}" for name in ("mean_depth", "ms_per_update")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n`compare {comparison.command}`\n"
+
+
+def spread(figures: list[float]) -> str:
+    """Mean, and range where there are several."""
+    mean = f"{statistics.mean(figures):.2f}"
+    return mean if len(figures) == 1 else f"{mean} ({min(figures):.2f} to {max(figures):.2f})"
 
 
 def rows(group: str, results: dict[str, dict[str, object]]) -> list[dict[str, object]]:
@@ -205,13 +327,18 @@ def render(out: Path) -> None:
     }
     first = next(iter(results.values()))
     where = f"One {first['device']} device, {first['threads']} thread(s) a run, versions {first['versions']}.\n"
-    text = "\n".join([where, *(table(group, results) for group in TITLES if rows(group, results))])
+    comparisons = {c: compared(c, out) for c in COMPARISONS if (out / c.name / "results.json").exists()}
+    tables = [table(group, results) for group in TITLES if rows(group, results)]
+    tables += [compared_table(comparison, came_to) for comparison, came_to in comparisons.items()]
+    text = "\n".join([where, *tables])
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(MARKS[0])
     readme.write_text(before + MARKS[0] + text + MARKS[1] + rest.split(MARKS[1])[1])
     target = ROOT / "results" / "measured.json"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps({group: rows(group, results) for group in TITLES}, indent=1) + "\n")
+    measured = {group: rows(group, results) for group in TITLES}
+    measured |= {comparison.name: came_to for comparison, came_to in comparisons.items()}
+    target.write_text(json.dumps(measured, indent=1) + "\n")
     print(f"{len(results)} of {len(RUNS)} runs written to {readme} and {target}")
 
 
@@ -220,7 +347,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", choices=TITLES)
+    parser.add_argument("--only", choices=[*TITLES, *(comparison.name for comparison in COMPARISONS)])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--render", action="store_true")
@@ -231,6 +358,8 @@ def main() -> None:
         chosen = [run for run in RUNS if options.only in (None, run.group)]
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda run: train(run, options.out, options.data_dir, options.threads), chosen))
+            asked = [c for c in COMPARISONS if options.only in (None, c.name)]
+            list(pool.map(lambda c: compare(c, options.out, options.data_dir, options.threads), asked))
     render(options.out)
 
 

@@ -139,7 +139,7 @@ def _angle_steps(ours: Walk, backprop: Walk) -> Tensor | None:
     activity, steps = ours.activity, _hidden_by_step(ours.graph)
     if len(steps) < 2:
         return None
-    errors = [[walk._all_rows(i) for i in range(len(walk.errors))] for walk in (ours, backprop)]
+    errors = [[walk.all_rows(i) for i in range(len(walk.errors))] for walk in (ours, backprop)]
     products = []
     for copies in steps:
         added = [Updates(torch.empty_like), Updates(torch.empty_like)]
@@ -158,9 +158,8 @@ def _hidden_by_step(graph: Graph) -> list[list[tuple[int, int]]]:
     steps: dict[int, list[tuple[int, int]]] = {}
     for i, tied in enumerate(graph.ties):
         if not tied.subgraph.is_output:
-            fed = sum(block < tied.first for block in graph.layout.bases[tied.base].inputs)
-            for copy in range(tied.copies):
-                steps.setdefault(tied.first - fed + copy, []).append((i, copy))
+            for copy, step in enumerate(graph.layout.steps(tied)):
+                steps.setdefault(step, []).append((i, copy))
     return [steps[step] for step in sorted(steps)]
 
 

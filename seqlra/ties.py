@@ -89,6 +89,15 @@ class Layout:
     places: dict[str, Place]
     outputs: tuple[tuple[int, ...], ...]
 
+    def computed(self, base: str) -> int:
+        """How many copies of a subgraph are computed rather than fed."""
+        return self.bases[base].blocks - len(self.bases[base].inputs)
+
+    def steps(self, tied: TiedCopies) -> range:
+        """Which of the computed copies of its subgraph a tie holds, counted from 0."""
+        fed_before = sum(block < tied.first for block in self.bases[tied.base].inputs)
+        return range(tied.first - fed_before, tied.first - fed_before + tied.copies)
+
     @cached_property
     def all_outputs(self) -> tuple[int, ...]:
         """The ties that are outputs."""

@@ -134,7 +134,7 @@ class TestAngles:
             outputs = states[-1] @ U + c
             loss = loss + torch.nn.functional.cross_entropy(outputs, targets[f"output[{t + 1}]"], reduction="sum")
         theirs = torch.stack(torch.autograd.grad(loss, pre))
-        ours = step.walk._all_rows(0)
+        ours = step.walk.all_rows(0)
         assert ours is not None
         ours = ours.unflatten(0, (steps, batch))
         read = torch.cat([x, torch.stack(states[:-1]).detach(), torch.ones(steps, batch, 1)], -1)

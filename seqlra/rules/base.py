@@ -211,7 +211,7 @@ class Walk:
         if self.rule.skips or inflow.through_time:
             errors = list(errors)
             for reader in readers:
-                errors[reader.tie] = self._all_rows(reader.tie)
+                errors[reader.tie] = self.all_rows(reader.tie)
         if at_once >= tied.copies and inflow.reached is None:
             self.errors[i] = self._hidden_error(i, everyone, list(readers), errors)
             return
@@ -262,7 +262,7 @@ class Walk:
             self.errors[i] = d.index_select(-2, still)
             self.rows[i] = still if numbers is None else numbers[still]
 
-    def _all_rows(self, i: int) -> Tensor | None:
+    def all_rows(self, i: int) -> Tensor | None:
         """The errors of a tie with zeros in the rows that were left out."""
         d, numbers = self.errors[i], self.rows[i]
         if d is None or numbers is None:

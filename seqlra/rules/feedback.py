@@ -14,7 +14,7 @@ from torch import Tensor
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.rules.base import Rows, Rule, Walk
-from seqlra.ties import Read, Reader, TiedCopies
+from seqlra.ties import Read, Reader
 
 
 @dataclass(frozen=True)
@@ -73,30 +73,19 @@ def straight_from_outputs(graph: Graph, tie: int) -> list[Reader]:
         SeqlraError: an output has not one copy for each copy of the subgraph.
     """
     tied = graph.ties[tie]
-    mine, found = _steps(graph, tied), []
-    for i in graph.layout.outputs[tie]:
+    layout, found = graph.layout, []
+    mine, own = layout.steps(tied), layout.computed(tied.base)
+    for i in layout.outputs[tie]:
         output = graph.ties[i]
-        copies, own = _copies(graph, output.base), _copies(graph, tied.base)
-        if copies != own:
+        if layout.computed(output.base) != own:
             raise SeqlraError(
                 f"this rule takes errors straight from the outputs, step by step: {tied.base!r} has {own} copies, "
-                f"the output {output.base!r} has {copies}"
+                f"the output {output.base!r} has {layout.computed(output.base)}"
             )
-        theirs = _steps(graph, output)
+        theirs = layout.steps(output)
         low, high = max(mine.start, theirs.start), min(mine.stop, theirs.stop)
         if low < high:
             read = Read(tied.base, tied.first, weight="", feedback=f"B-{output.base}-{tied.base}")
             here = range(low - mine.start, high - mine.start)
             found.append(Reader(i, read, here, range(low - theirs.start, high - theirs.start)))
     return found
-
-
-def _copies(graph: Graph, base: str) -> int:
-    """How many copies of a subgraph are computed (rather than fed)."""
-    return graph.layout.bases[base].blocks - len(graph.layout.bases[base].inputs)
-
-
-def _steps(graph: Graph, tied: TiedCopies) -> range:
-    """Which of the computed copies of its base these are, counted from 0."""
-    fed_before = sum(block < tied.first for block in graph.layout.bases[tied.base].inputs)
-    return range(tied.first - fed_before, tied.first - fed_before + tied.copies)

@@ -103,7 +103,7 @@ class _LRA(Rule):
         cut: dict[str, list[Tensor]] = {}
         if self.c2 is None:
             return {}
-        errors = [walk._all_rows(i) for i in range(len(walk.errors))]
+        errors = [walk.all_rows(i) for i in range(len(walk.errors))]
         for i, tied in enumerate(walk.graph.ties):
             if errors[i] is None or tied.subgraph.is_output:
                 continue
