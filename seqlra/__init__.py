@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqlra.diagnostics import Diagnosis as Diagnosis
     from seqlra.diagnostics import diagnose as diagnose
+    from seqlra.compiled import CompiledUpdate as CompiledUpdate
     from seqlra.engine import Step as Step
     from seqlra.engine import run as run
     from seqlra.engine import update as update
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from seqlra.units import Discretizer as Discretizer
 
 _HOMES = {
+    "seqlra.compiled": ("CompiledUpdate",),
     "seqlra.diagnostics": ("Diagnosis", "diagnose"),
     "seqlra.engine": ("Step", "run", "update"),
     "seqlra.errors": ("Diverged", "SeqlraError"),
