@@ -671,8 +671,18 @@ class TestCompare:
         assert after["seeds"] == [0, 1, 2]
         assert after["valid_error"]["all"] == pytest.approx(before["valid_error"]["all"], abs=3)  # two of 70 images
 
+    def test_one_with_a_checkpoint_of_its_own_goes_on_alone(self, seqlra: Run, images: Path) -> None:
+        assert seqlra(f"compare mlp --rules dfa --seeds 3 {short(images)} --out cmp").returncode == 0
+        Path("cmp/dfa-seed0/result.json").unlink()
+        for seed in (1, 2):
+            shutil.rmtree(f"cmp/dfa-seed{seed}")
+        done = seqlra("compare --resume cmp")
+        assert done.stderr.startswith("1 of 3, dfa, seed 0\n")
+        assert "\n2 of 3, dfa, seed 1; 3 of 3, dfa, seed 2\n" in done.stderr
+
     def test_those_begun_before_there_were_stacks_go_on_one_by_one(self, seqlra: Run, images: Path) -> None:
-        assert seqlra(f"compare mlp --rules dfa --seeds 2 --no-stack {short(images)} --out cmp").returncode == 0
+        done = seqlra(f"compare mlp --rules dfa --seeds 2 --no-stack {short(images)} --out cmp")
+        assert done.stderr.splitlines()[0] == "1 of 2, dfa, seed 0"
         plain = read(Path("cmp/compare.json"))
         assert plain.pop("stacked") is False
         Path("cmp/compare.json").write_text(json.dumps(plain))
