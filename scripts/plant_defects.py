@@ -62,7 +62,13 @@ class Rotten(Exception):
 BY_REFERENCE = "test_however_copies_are_tied_the_updates_are_those_of_the_reference"
 NO_TARGET = "test_a_copy_without_a_target_asks_nothing_of_what_it_reads"
 TWO_STEPS = "test_a_subgraph_that_is_read_at_two_steps_moves_alone"
-ON_COMMAND = "test_the_command_trains_each_seed_as_alone"
+STACK_ALONE = "test_each_mlp_is_its_run_alone"
+STACK_CLI = "test_the_command_trains_each_seed_as_alone"
+STACK_KILL = "test_a_kill_before_any_file_loses_nothing"
+STACK_LATER = "test_a_model_that_diverges_later_keeps_what_validation_chose"
+STACK_SHARED = "test_what_a_training_shares_cannot_differ"
+STACK_STOPPED = "test_a_stopped_stack_goes_on_bit_for_bit"
+STACK_STREAM = "test_on_one_stream_each_is_its_run_alone_on_that_stream"
 OWN_TOKENS = "test_each_model_of_a_stack_may_read_tokens_of_its_own"
 
 
@@ -422,87 +428,92 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "rundir.py",
-        "compare",
-        ("diverged, told as fine", "(self.failed, True)", "(self.failed, False)"),
-    ),
-    *in_file(
         "stacks.py",
-        "compare",
+        "stack::test_the_spread_of_figures",
         ("diverged seeds count in the mean", "math.fsum(known) / len(known)", "math.fsum(known) / len(every)"),
         ("least and greatest changed round", '"min": min(known), "max": max(', '"min": max(known), "max": min('),
     ),
     *in_file(
         "stacks.py",
-        "stack",
+        "stack::" + STACK_STOPPED,
         ("a stopped stack forgets its checkpoint", "    if stack.checkpoint.exists():\n", "    if False:\n"),
+    ),
+    *in_file(
+        "stacks.py",
+        "stack::" + STACK_LATER,
         ("one that diverged has a result", "        if record.diverged:\n", "        if False:\n"),
+        ("weights of nan left behind", "weights if record.diverged else own(", "own("),
+    ),
+    *in_file(
+        "stacks.py",
+        "stack::" + STACK_ALONE,
         ("the moments of the first model", "value[at].clone() if", "value[0].clone() if"),
         ("the weights of the first model", "name: tensor[at].clone()", "name: tensor[0].clone()"),
-        ("weights of nan left behind", "weights if record.diverged else own(", "own("),
         ("the log of all", "trainer.log[:, :, model].clone()", "trainer.log"),
-        (
-            "the time of all for that of one",
-            "trainer.seconds / len(trainer.records)",
-            "trainer.seconds",
-            "stack::" + ON_COMMAND,
-        ),
-        (
-            "an update's time not shared out",
-            "seconds / steps / len(members)",
-            "seconds / steps",
-            "stack::" + ON_COMMAND,
-        ),
-        ("the checkpoint stays", "    stack.checkpoint.unlink(missing_ok=True)\n", ""),
+        ("the checkpoint of all stays", "    stack.checkpoint.unlink(missing_ok=True)\n", "", "stack::" + STACK_KILL),
+        ("an update's time not shared out", "seconds / steps / len(members)", "seconds / steps", "stack::" + STACK_CLI),
     ),
     *in_file(
         "rundir.py",
-        "stack",
-        ("the members of a stack removed with it", "shutil.rmtree(self.path,", "shutil.rmtree(self.path.parent,"),
-        ("every run holds several", "if StackDirectory(path).about.is_file() else", "if False else"),
+        "stack::" + STACK_LATER,
+        ("diverged, told as fine", "(self.failed, True)", "(self.failed, False)"),
+        (
+            "the members of a stack removed with it",
+            "shutil.rmtree(self.path,",
+            "shutil.rmtree(self.path.parent,",
+            "stack::TestCompare",
+        ),
     ),
     *in_file(
         "training.py",
-        "stack",
+        "stack::" + STACK_LATER,
         ("one that diverges ends all", "if all(each.diverged for each", "if any(each.diverged for each"),
         (
             "it goes on as if nothing had been",
             "            if record.diverged is None:\n                self._end",
             "            if True:\n                self._end",
         ),
-        ("the weights of all where one is best", "[self.slice(model)] = tensor[self.slice(model)]", "[:] = tensor"),
-        ("the best of the first model", "return (model,) if self.graph.stack", "return (0,) if self.graph.stack"),
         (
             "the first bad update of any model",
             "zip(self.records, bad.T,",
             "zip(self.records, bad.any(1).expand(len(self.records), -1),",
         ),
-        ("finite weights of all or none", ".all(0).view(-1).tolist()", ".all().expand(len(self.records)).tolist()"),
+        (
+            "finite weights of all or none",
+            ".all(0).view(-1).tolist()",
+            ".all().expand(len(self.records)).tolist()",
+        ),
         (
             "divergence forgotten by a stop",
             'state.get("diverged"))',
             "None if not self.graph.stack else [None] * len(self.records))",
+            "stack::" + STACK_STOPPED,
         ),
-        ("the time of all in a row", "self.seconds / len(self.records), 3", "self.seconds, 3"),
+    ),
+    *in_file(
+        "training.py",
+        "stack::" + STACK_ALONE,
+        ("the weights of all where one is best", "[self.slice(model)] = tensor[self.slice(model)]", "[:] = tensor"),
+        ("the best of the first model", "return (model,) if self.graph.stack", "return (0,) if self.graph.stack"),
     ),
     *in_file(
         "experiments.py",
-        "stack",
+        "stack::" + STACK_ALONE,
         (
             "every model starts as the first",
             "for each in configs)\n    graph",
             "for each in configs[:1] * len(configs))\n    graph",
         ),
         ("validation by the first seed", "seed = seeds[0] if len(set(seeds)) == 1 else seeds", "seed = seeds[0]"),
-        ("data.seed ignored", "each.seed if data.seed is None else data.seed", "each.seed"),
         ("rules not equipped for a stack", "    learns.equip(stack)\n", ""),
-        ("models that differ in all ways", "if value != first.get(name):", "if False:"),
-        ("a model's time not shared out", "trainer.seconds / models\n", "trainer.seconds\n", "stack::" + ON_COMMAND),
         ("the parameters of all for those of one", "graph.parameters()) // models", "graph.parameters())"),
+        ("data.seed ignored", "each.seed if data.seed is None else data.seed", "each.seed", "stack::" + STACK_STREAM),
+        ("models that differ in all ways", "if value != first.get(name):", "if False:", "stack::" + STACK_SHARED),
+        ("a model's time not shared out", "trainer.seconds / models\n", "trainer.seconds\n", "stack::" + STACK_CLI),
     ),
     *in_file(
         "tasks/images.py",
-        "stack",
+        "stack::" + STACK_ALONE,
         (
             "one validation split for all",
             "for each in ([seed] if isinstance(seed, int) else seed)]",
@@ -516,12 +527,8 @@ DEFECTS = (
     ),
     *in_file(
         "tasks/classification.py",
-        "stack",
-        (
-            "one order for all",
-            "self._order_of(seed, epoch) for seed in self.seeds",
-            "self._order_of(self.seed, epoch) for seed in self.seeds",
-        ),
+        "stack::" + STACK_ALONE,
+        ("one order for all", "self._order_of(seed, epoch) for seed", "self._order_of(self.seed, epoch) for seed"),
         (
             "errors of all models added up",
             "(probabilities.argmax(-1) != t).sum(-1)",
@@ -530,12 +537,12 @@ DEFECTS = (
     ),
     *in_file(
         "tasks/prediction.py",
-        "stack",
+        "stack::test_each_rnn_is_its_run_alone",
         ("losses of all models added up", "loss += output.value(h, t).sum(-1)", "loss += output.value(h, t).sum()"),
     ),
     *in_file(
         "diagnostics.py",
-        "stack",
+        "stack::" + STACK_ALONE,
         (
             "the diagnostics of the first model",
             "(both[model] for both in sums)",
@@ -544,7 +551,7 @@ DEFECTS = (
     ),
     *in_file(
         "cli/train.py",
-        "stack",
+        "stack::" + STACK_CLI,
         ("--one-stream ignored", '{"data_seed": seeds.start} if parameters["one_stream"] else {}', "{}"),
         (
             "seeds from 0",
@@ -554,7 +561,7 @@ DEFECTS = (
     ),
     *in_file(
         "cli/show.py",
-        "stack",
+        "stack::" + STACK_CLI,
         (
             "progress of the first model",
             "for record in trainer.records if record.history and",
