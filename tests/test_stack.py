@@ -277,7 +277,9 @@ def test_a_stopped_stack_goes_on_bit_for_bit(
     assert not any(run.result.exists() for run in cut.runs)
     torch.manual_seed(99)  # what happens in between must not matter
     reopened = StackDirectory.open(cut.path)
-    told = train_stack(in_double(prepare(configs)), reopened)
+    seen: list[int] = []
+    told = train_stack(in_double(prepare(configs)), reopened, lambda trainer: seen.append(trainer.step))
+    assert min(seen) > 7  # it went on, rather than to start over
     close(told, whole.read_json(whole.result), "result", exactly=True)
     for one, other in zip(reopened.runs, whole.runs, strict=True):
         if one.failed.exists():
