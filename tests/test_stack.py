@@ -449,6 +449,7 @@ def test_the_command_trains_each_seed_as_alone(stream: str, seqlra: Run, images:
     for seed, member in zip((4, 5, 6), result["members"], strict=True):
         many, alone = Path(f"many/seed{seed}"), Path(f"alone/seed{seed}")
         assert member == {"run": f"seed{seed}", "diverged": False, **read(many / "result.json")}
+        assert read(many / "config.json")["data"]["seed"] == (4 if stream else None)
         if not stream or seed == 4:
             assert seqlra(f"train mlp --seed {seed} {short(images)} --out {alone}").returncode == 0
             assert {path.name for path in many.iterdir()} == {path.name for path in alone.iterdir()}
