@@ -147,7 +147,8 @@ class Comparison:
 
 RIVALS_NULL = (
     "mlp --rules lra-fdbk,dfa,fa,dtp,backprop --dataset mnist --hidden 128x8 --weight-init zeros --batch-size 50 "
-    '--epochs 10 --optimizer sgd --lr 0.01 --own "backprop: --lr 0.1" --own "dtp: --optimizer rmsprop --lr 0.0003"'
+    '--epochs 10 --optimizer sgd --lr 0.01 --seeds 3 --own "backprop: --lr 0.1" '
+    '--own "dtp: --optimizer rmsprop --lr 0.0003"'
 )
 STOCHASTIC = (
     "mlp --rules lra-fdbk,ste,ste-sigmoid,ste-slope,reinforce,reinforce-va,dtp --dataset mnist --hidden 200x2 "
@@ -163,7 +164,8 @@ COMPARISONS = (
     Comparison(
         "rivals-null-tanh",
         "Table 1, null initialisation, tanh: MNIST, 8x128, 10 epochs (paper: 100); test error in percent",
-        f'{RIVALS_NULL} --activation tanh --own "dfa: --lr 1" --own "fa: --lr 0.5"',
+        f'{RIVALS_NULL} --activation tanh --own "lra-fdbk: --lr 0.0025 --c1 off --c2 10" '
+        '--own "dfa: --lr 1" --own "fa: --lr 0.5"',
         {"lra-fdbk": "2.69", "dfa": "5.24", "fa": "16.1", "dtp": "X", "backprop": "X"},
     ),
     Comparison(

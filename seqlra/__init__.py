@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqlra.compiled import CompiledUpdate as CompiledUpdate
     from seqlra.diagnostics import Diagnosis as Diagnosis
     from seqlra.diagnostics import diagnose as diagnose
-    from seqlra.compiled import CompiledUpdate as CompiledUpdate
     from seqlra.engine import Step as Step
     from seqlra.engine import run as run
     from seqlra.engine import update as update
