@@ -329,9 +329,9 @@ def render(out: Path) -> None:
     }
     first = next(iter(results.values()))
     where = f"One {first['device']} device, {first['threads']} thread(s) a run, versions {first['versions']}.\n"
-    comparisons = {c: compared(c, out) for c in COMPARISONS if (out / c.name / "results.json").exists()}
+    comparisons = [(c, compared(c, out)) for c in COMPARISONS if (out / c.name / "results.json").exists()]
     tables = [table(group, results) for group in TITLES if rows(group, results)]
-    tables += [compared_table(comparison, came_to) for comparison, came_to in comparisons.items()]
+    tables += [compared_table(comparison, came_to) for comparison, came_to in comparisons]
     text = "\n".join([where, *tables])
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(MARKS[0])
@@ -339,7 +339,7 @@ def render(out: Path) -> None:
     target = ROOT / "results" / "measured.json"
     target.parent.mkdir(exist_ok=True)
     measured = {group: rows(group, results) for group in TITLES}
-    measured |= {comparison.name: came_to for comparison, came_to in comparisons.items()}
+    measured |= {comparison.name: came_to for comparison, came_to in comparisons}
     target.write_text(json.dumps(measured, indent=1) + "\n")
     print(f"{len(results)} of {len(RUNS)} runs written to {readme} and {target}")
 
