@@ -196,6 +196,7 @@ COMPARISONS = (
         {},
     ),
 )
+BENCHES = ("mlp", "stack", "rnn")
 BITS = ("text", "tuning")
 TITLES = {
     "null": "Null initialisation (Section 3.2): MNIST, 8x128, SGD, 10 epochs; test error in percent",
@@ -232,11 +233,35 @@ def compare(comparison: Comparison, out: Path, data_dir: Path, threads: int) -> 
             seqlra("evaluate", str(run), "--samples", str(comparison.samples))
 
 
-def seqlra(*arguments: str) -> None:
-    """One command in a process of its own."""
+def bench(which: str, out: Path) -> None:
+    """One ``seqlra bench``, if it has not been run; nothing else should be running."""
+    target = out / f"bench-{which}.json"
+    if not target.exists():
+        target.write_text(seqlra("bench", which, "--json").splitlines()[-1] + "\n")
+
+
+def bench_table(which: str, measured: dict[str, object]) -> str:
+    """What a bench said, in Markdown."""
+    lines = [
+        f"**`seqlra bench {which}`: {measured['device']}, {measured['threads']} threads; rival's time over ours**\n",
+        "| case | rival | ratio | ours ms | rival ms | of the rate of products |",
+        "|" + "---|" * 6,
+    ]
+    for case in measured["cases"]:  # type: ignore[attr-defined]
+        ratio = f"{case['ratio']:.2f} ({case['ratio_low']:.2f} to {case['ratio_high']:.2f})"
+        limit = "-" if case["of_limit"] is None else f"{100 * case['of_limit']:.0f}%"
+        cells = (case["case"], case["rival"], ratio, f"{case['ours_ms']:.2f}", f"{case['rival_ms']:.2f}", limit)
+        lines.append("| " + " | ".join(cells) + " |")
+    means = measured["geometric_means"]
+    told = "; ".join(f"{which} {mean:.2f}" for which, mean in means.items())  # type: ignore[attr-defined]
+    return "\n".join(lines) + f"\n\nGeometric means: {told}.\n"
+
+
+def seqlra(*arguments: str) -> str:
+    """One command in a process of its own; what it printed."""
     print("seqlra", shlex.join(arguments), flush=True)
     command = [sys.executable, "-c", "from seqlra.cli import main; main()", *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 
 def compared(comparison: Comparison, out: Path) -> dict[str, object]:
@@ -332,6 +357,12 @@ def render(out: Path) -> None:
     comparisons = [(c, compared(c, out)) for c in COMPARISONS if (out / c.name / "results.json").exists()]
     tables = [table(group, results) for group in TITLES if rows(group, results)]
     tables += [compared_table(comparison, came_to) for comparison, came_to in comparisons]
+    benches = {
+        which: json.loads((out / f"bench-{which}.json").read_text())
+        for which in BENCHES
+        if (out / f"bench-{which}.json").exists()
+    }
+    tables += [bench_table(which, said) for which, said in benches.items()]
     text = "\n".join([where, *tables])
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(MARKS[0])
@@ -340,6 +371,7 @@ def render(out: Path) -> None:
     target.parent.mkdir(exist_ok=True)
     measured = {group: rows(group, results) for group in TITLES}
     measured |= {comparison.name: came_to for comparison, came_to in comparisons}
+    measured |= {f"bench {which}": said for which, said in benches.items()}
     target.write_text(json.dumps(measured, indent=1) + "\n")
     print(f"{len(results)} of {len(RUNS)} runs written to {readme} and {target}")
 
@@ -349,7 +381,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", choices=[*TITLES, *(comparison.name for comparison in COMPARISONS)])
+    parser.add_argument("--only", choices=[*TITLES, *(comparison.name for comparison in COMPARISONS), "bench"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--render", action="store_true")
@@ -362,6 +394,8 @@ def main() -> None:
             list(pool.map(lambda run: train(run, options.out, options.data_dir, options.threads), chosen))
             asked = [c for c in COMPARISONS if options.only in (None, c.name)]
             list(pool.map(lambda c: compare(c, options.out, options.data_dir, options.threads), asked))
+        for which in BENCHES if options.only in (None, "bench") else ():
+            bench(which, options.out)
     render(options.out)
 
 
