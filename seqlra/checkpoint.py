@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, first_line
 
 FORMAT = 1
 """Raised whenever a checkpoint of an older version can no longer be continued."""
@@ -57,11 +57,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise SeqlraError(f"the checkpoint {path} is damaged ({_first_line(error)})") from error
+        raise SeqlraError(f"the checkpoint {path} is damaged ({first_line(error)})") from error
     if version != FORMAT:
         raise SeqlraError(f"the checkpoint {path} has format {version}; this version of seqlra reads format {FORMAT}")
     return dict(state)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

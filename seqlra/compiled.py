@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from seqlra.activity import Activity
 from seqlra.engine import Step, grad_of, updates_of
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, first_line
 from seqlra.graph import Graph
 from seqlra.rules.base import Rule, Walk
 
@@ -69,11 +69,12 @@ class CompiledUpdate:
         tensors = [t.detach() for held in self._held for t in held.values()]
         if key not in self._compiled:
             self._compiled[key] = self._compile(names, wanted_names, tensors, grads, fed, wanted)
-        loss, mistakes, depth, *carried = self._compiled[key](tensors, grads, fed, wanted)
-        return Outcome(loss, mistakes, depth, dict(zip(self._carries, carried, strict=True)))
+        loss, mistakes, depth, carried = self._compiled[key](tensors, grads, fed, wanted)
+        return Outcome(loss, mistakes, depth, carried)
 
     def _compile(self, names: Any, wanted_names: Any, *arguments: list[Tensor]) -> Any:
-        def one(tensors: list[Tensor], grads: list[Tensor], fed: list[Tensor], wanted: list[Tensor]) -> list[Tensor]:
+        def one(tensors: list[Tensor], grads: list[Tensor], fed: list[Tensor], wanted: list[Tensor]) -> tuple[Any, ...]:
+            """The engine's update over these tensors, with what an `Outcome` holds."""
             with self._holding(tensors):
                 activity = Activity(self.graph, _named(names, fed))
                 walk = Walk(self.rule, activity, _named(wanted_names, wanted))
@@ -82,8 +83,7 @@ class CompiledUpdate:
                 self.rule.learn(walk)
                 step = Step(activity, walk)
                 depth = torch.as_tensor(step.depth, dtype=grads[0].dtype, device=grads[0].device)
-                self._carries = tuple(step.carried)
-                return [step.loss, step.mistakes, depth, *step.carried.values()]
+                return step.loss, step.mistakes, depth, step.carried
 
         with self._untouched(arguments[0]):
             traced = make_fx(one)(*arguments)
@@ -99,7 +99,7 @@ class CompiledUpdate:
                 compiled(*arguments)  # compiles now, so that a missing compiler is told here
         except Exception as error:  # whatever torch.compile raises
             raise SeqlraError(
-                f"the update could not be compiled (is there a C++ compiler?): {_first_line(error)}"
+                f"the update could not be compiled (is there a C++ compiler?): {first_line(error)}"
             ) from error
         return compiled
 
@@ -121,9 +121,11 @@ class CompiledUpdate:
         """Tracing runs an update: what the rule learnt and drew by it is taken back."""
         before = [tensor.clone() for tensor in tensors]
         with torch.random.fork_rng([tensors[0].device] if tensors[0].is_cuda else []):
-            yield
-        for tensor, value in zip(tensors, before, strict=True):
-            tensor.copy_(value)
+            try:
+                yield
+            finally:
+                for tensor, value in zip(tensors, before, strict=True):
+                    tensor.copy_(value)
 
 
 def _flat(given: Tensor | Mapping[str, Tensor]) -> tuple[tuple[str, ...] | None, list[Tensor]]:
@@ -132,7 +134,3 @@ def _flat(given: Tensor | Mapping[str, Tensor]) -> tuple[tuple[str, ...] | None,
 
 def _named(names: tuple[str, ...] | None, tensors: list[Tensor]) -> Tensor | dict[str, Tensor]:
     return tensors[0] if names is None else dict(zip(names, tensors, strict=True))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

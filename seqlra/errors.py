@@ -16,6 +16,11 @@ class Diverged(SeqlraError):
     """Training met NaN or infinity; the message names the step."""
 
 
+def first_line(error: Exception) -> str:
+    """What somebody else's error says, cut to what fits a line of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> SeqlraError:
     """The error for a name that no registry holds, answered with the names that it does."""
     return SeqlraError(f"unknown {kind} {given!r}; known: {', '.join(known)}")

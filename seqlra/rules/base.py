@@ -1,7 +1,8 @@
 """What every learning rule is: a walk over the list of subgraphs, from the outputs back.
 
-Rules differ in two places only: how an error crosses a connection (`Rule.carrier`) and what the lower
-subgraph does with it (`Rule.hidden_error`). The walk itself is `Walk`, the same for all.
+Most rules differ in two places only: how an error crosses a connection (`Rule.carrier`) and what the lower subgraph
+does with it (`Rule.hidden_error`). Those whose errors take another way say so in `Rule.readers` and `Rule.incoming`;
+those that learn something themselves, in `Rule.equip` and `Rule.learn`. The walk itself is `Walk`, the same for all.
 """
 
 from __future__ import annotations
