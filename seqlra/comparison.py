@@ -1,67 +1,29 @@
 """Several rules, or settings, side by side on one task: one run for each label and seed, one table, one picture.
 
-A comparison is a directory: ``compare.json`` (what is compared, written before work starts), an ordinary run directory
-``<label>-seed<k>/`` for each member, and ``results.json``, ``table.md`` and ``curves.png`` over the members that are
-done. A member that diverged has ``failed.json`` in place of ``result.json``.
-
-The seeds of a label are trained together, as one stack, whose own checkpoint is in ``<label>.stack/`` until they are
-done.
+A comparison is a shelf of runs, ``<label>-seed<k>/`` for each member, with ``compare.json`` (what is compared, written
+before work starts), and ``results.json``, ``table.md`` and ``curves.png`` over the members that are done. The seeds of
+a label are trained together.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from seqlra.checkpoint import write_atomically
 from seqlra.config import Config, Text
 from seqlra.engine import update
-from seqlra.errors import Diverged, SeqlraError
-from seqlra.experiments import begin, describe, prepare, result_so_far, set_threads, train, versions
-from seqlra.plotting import METRICS, Curves, save_curves, save_pictures
-from seqlra.rundir import Directory, RunDirectory, StackDirectory
-from seqlra.stacks import begin_stack, spread, told, train_stack
-from seqlra.training import Trainer
-
-Watching = Callable[[Sequence["Member"]], AbstractContextManager[Callable[[Trainer], None]]]
-"""What shows how a member goes, or members that are trained together: entered when it starts, and then called as
-``watch`` of `experiments.train`."""
+from seqlra.errors import SeqlraError
+from seqlra.experiments import describe, prepare, versions
+from seqlra.plotting import METRICS, Curves, save_curves
+from seqlra.rundir import Directory, RunDirectory
+from seqlra.shelf import Member, Shelf, Watching
+from seqlra.stacks import spread, told
 
 
-@dataclass(frozen=True)
-class Member:
-    """One run of a comparison: the setting that ``label`` names, with one seed.
-
-    Raises:
-        SeqlraError: the label cannot be part of the name of a folder.
-    """
-
-    label: str
-    config: Config
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self.label):
-            raise SeqlraError(
-                f"the label {self.label!r} cannot name a folder; accepted: letters, digits and . _ + -, "
-                "and LABEL=RULE for a rule of any name"
-            )
-
-    @property
-    def seed(self) -> int:
-        """The seed of everything in this run."""
-        return self.config.seed
-
-    @property
-    def folder(self) -> str:
-        """The name of its run directory."""
-        return f"{self.label}-seed{self.seed}"
-
-
-class Comparison(Directory):
+class Comparison(Shelf):
     """The files of one comparison.
 
     Attributes:
@@ -139,34 +101,6 @@ class Comparison(Directory):
             labels.setdefault(member.label, []).append(member)
         return labels
 
-    def stack_of(self, label: str, members: Sequence[Member] = ()) -> StackDirectory:
-        """The stack of these members of a label."""
-        return StackDirectory(self.path / f"{label}.stack", [f"../{member.folder}" for member in members])
-
-    def left(self, members: Sequence[Member]) -> list[list[Member]]:
-        """Of the members of a label those that are not done, those together that are trained together."""
-        stopped: list[Member] = []
-        if (stack := self.stack_of(members[0].label)).about.exists():  # it goes on as it was
-            folders = {run.path.name for run in StackDirectory.open(stack.path).runs}
-            stopped = [member for member in members if member.folder in folders]
-        left = [member for member in members if self.outcome(member) is None and member not in stopped]
-        alone = [[member] for member in left if not self.stacked or self.run_of(member).checkpoint.exists()]
-        new = [member for member in left if [member] not in alone]
-        return [group for group in (stopped, *alone, new) if group]
-
-    def run_of(self, member: Member) -> RunDirectory:
-        """The run directory of a member, which need not be there yet."""
-        return RunDirectory(self.path / member.folder)
-
-    def outcome(self, member: Member) -> dict[str, Any] | None:
-        """The result of a member that is done, one that diverged too (``diverged`` says so); None before.
-
-        Raises:
-            SeqlraError: it is damaged.
-        """
-        outcome = self.run_of(member).outcome()
-        return None if outcome is None else {"run": member.folder, **outcome}
-
     def results(self) -> dict[str, Any]:
         """All that came out so far: one row a label, over the seeds that are done; see `row`."""
         rows = []
@@ -211,51 +145,12 @@ def run_members(comparison: Comparison, watching: Watching = lambda members: nul
     What was stopped goes on from its checkpoint; a member that diverges is recorded, and the others go on.
 
     Raises:
-        Stopped: the user asked to stop; a checkpoint was kept.
-        SeqlraError: data or files that have gone or changed since the comparison was started.
+        Stopped, SeqlraError: see `Shelf.train`.
     """
-    for of_label in comparison.by_label().values():
-        for members in comparison.left(of_label):
-            with watching(members) as watch:
-                if len(members) > 1:
-                    run_stack(comparison, members, watch)
-                else:
-                    run_member(comparison, members[0], watch)
+    for label, seeds in comparison.by_label().items():
+        for members in comparison.left(label, seeds, comparison.stacked):
+            comparison.train(label, members, watching)
             comparison.write_results()
-
-
-def run_stack(comparison: Comparison, members: Sequence[Member], watch: Callable[[Trainer], None]) -> None:
-    """Run members of one label together, from their checkpoint where they have one; errors as for `run_members`."""
-    stack = comparison.stack_of(members[0].label, members)
-    set_threads(members[0].config.threads)
-    if not stack.about.exists():
-        stack.remove()  # what a kill may have left of another
-    experiment = prepare([member.config for member in members], fresh=not stack.checkpoint.exists())
-    if stack.about.exists():
-        for run in stack.runs:
-            experiment.check_vocabulary(run)
-    else:
-        stack.path.mkdir()
-        begin_stack(experiment, stack)
-    train_stack(experiment, stack, watch)
-    stack.remove()
-
-
-def run_member(comparison: Comparison, member: Member, watch: Callable[[Trainer], None]) -> None:
-    """Run one member to its end, from its checkpoint where it has one; errors as for `run_members`."""
-    run = comparison.run_of(member)
-    set_threads(member.config.threads)
-    experiment = prepare(member.config, fresh=not run.checkpoint.exists())
-    run.path.mkdir(exist_ok=True)
-    if run.config.exists():
-        experiment.check_vocabulary(run)
-    else:
-        begin(experiment, run)
-    try:
-        train(experiment, run, resume=True, watch=watch)
-    except Diverged as error:
-        run.write_json(run.failed, {"message": str(error), **result_so_far(experiment, run)})
-    save_pictures(run, experiment.title, comparison.metric, member.config.diagnose > 0)
 
 
 def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:

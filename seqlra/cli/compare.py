@@ -17,7 +17,8 @@ from seqlra.cli.options import BOOKKEEPING, Json, option
 from seqlra.errors import SeqlraError, unknown
 
 if TYPE_CHECKING:
-    from seqlra.comparison import Comparison, Member
+    from seqlra.comparison import Comparison
+    from seqlra.shelf import Member
     from seqlra.training import Trainer
 
 SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -109,7 +110,7 @@ def _refuse_options(context: typer.Context, resume: Path) -> None:
 
 def _members(context: typer.Context, task: str | None, rules: str | None, own: list[str], seeds: range) -> list[Member]:
     """What the command line asks for: every label with every seed."""
-    from seqlra.comparison import Member
+    from seqlra.shelf import Member
 
     if not seeds:
         raise SeqlraError(f"seeds must be at least 1, not {seeds.stop - seeds.start}")
