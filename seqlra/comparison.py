@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from seqlra.checkpoint import write_atomically
 from seqlra.config import Config, Text
 from seqlra.engine import update
 from seqlra.errors import SeqlraError
@@ -116,8 +115,7 @@ class Comparison(Shelf):
         """Write ``results.json``, ``table.md`` and ``curves.png`` over the members that are done; return `results`."""
         results = self.results()
         self.write_json(self.path / "results.json", results)
-        text = self._markdown(results)
-        write_atomically(self.path / "table.md", lambda temporary: temporary.write_text(text))
+        self.write_text(self.path / "table.md", self._markdown(results))
         curves = [self._curves(each) for each in results["rows"] if each["members"]]
         if any(any(curve.values) for curve in curves):
             save_curves(self.path / "curves.png", curves, self.title, self.metric)

@@ -149,9 +149,9 @@ def _check_stack(configs: Sequence[Config]) -> None:
     """Raise `SeqlraError` where configurations differ in more than models of one training can."""
     if not configs:
         raise SeqlraError("a stack needs at least one model")
-    first = _shared(configs[0])
+    first = shared(configs[0])
     for config in configs:
-        for name, value in _shared(config).items():
+        for name, value in shared(config).items():
             if value != first.get(name):
                 raise SeqlraError(
                     f"the models of a stack may differ in their seed and how their weights start; {name} is {value} "
@@ -159,7 +159,7 @@ def _check_stack(configs: Sequence[Config]) -> None:
                 )
 
 
-def _shared(config: Config) -> dict[str, Any]:
+def shared(config: Config) -> dict[str, Any]:
     """What the models of a stack have in common, by a flat name."""
     plain = config.to_dict()
     parts = {name: plain.pop(name) for name in ("data", "network", "rule", "optimisation")}

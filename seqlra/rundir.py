@@ -44,7 +44,10 @@ class Directory:
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write one JSON file, whole or not at all."""
-        text = json.dumps(content, indent=2) + "\n"
+        self.write_text(path, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write one file of text, whole or not at all."""
         write_atomically(path, lambda temporary: temporary.write_text(text))
 
     def read_json(self, path: Path) -> dict[str, Any]:
@@ -94,8 +97,7 @@ class RunDirectory(Directory):
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl``, whole or not at all."""
-        text = "".join(json.dumps(row) + "\n" for row in history)
-        write_atomically(self.metrics, lambda temporary: temporary.write_text(text))
+        self.write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in history))
 
     @property
     def runs(self) -> list[RunDirectory]:

@@ -1,0 +1,77 @@
+"""A cell: one setting that the paper trains, by name, and how long.
+
+The same cell may stand in several tables and figures (the curves of Figure 4 are a column of Table 1), and is trained
+once. Its name says what it is; settings that the paper leaves open stand where the cell is made, with their reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from seqlra.config import Config
+from seqlra.presets import mlp_config, rnn_config
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the paper to run: epochs of training, and seeds 0 to ``seeds - 1``."""
+
+    epochs: int
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What cells run on, and where their data is; none of it changes what is computed but for rounding.
+
+    Args:
+        device, threads: as of a `Config`.
+        data_dir: local copies of the data; None: the Hub.
+        compile: whether updates are compiled.
+    """
+
+    device: str
+    threads: int
+    data_dir: str | None = None
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A network, data and a rule.
+
+    Args:
+        name: fit for a folder, without epochs and seed.
+        options: as of `mlp_config`, or of `rnn_config` where the data is a text.
+        rule: settings of the rule.
+        after: a cell whose chosen weights this one starts from.
+        epochs: where the cell is always trained so long, whatever the scale; else None.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    rule: Mapping[str, Any] = field(default_factory=dict)
+    after: Cell | None = None
+    epochs: int | None = None
+
+    def at(self, scale: Scale) -> Scale:
+        """How long this cell is trained at a scale."""
+        return scale if self.epochs is None else replace(scale, epochs=self.epochs)
+
+    def config(self, epochs: int, seed: int, machine: Machine, start: str | None = None) -> Config:
+        """The configuration of a run of it, with weights from the run ``start``, if any."""
+        given = {"data_dir": machine.data_dir, "compile": machine.compile, "diagnose": 0, "init_from": start}
+        given |= {**self.options, "epochs": epochs, "seed": seed}
+        configure = rnn_config if "unroll" in self.options else mlp_config
+        return configure(given, dict(self.rule), machine.device, machine.threads)
+
+
+def with_sources(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, each behind the one whose weights it starts from, and none of them twice."""
+    ordered: dict[str, Cell] = {}
+    for cell in cells:
+        for each in (*([cell.after] if cell.after else []), cell):
+            ordered.setdefault(each.name, each)
+    return list(ordered.values())

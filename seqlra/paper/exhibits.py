@@ -1,0 +1,22 @@
+"""Every table and figure of the paper, by name."""
+
+from __future__ import annotations
+
+from seqlra.errors import unknown
+from seqlra.paper.exhibit import Exhibit
+from seqlra.paper.table1 import Table1
+
+EXHIBITS: dict[str, Exhibit] = {exhibit.name: exhibit for exhibit in (Table1(),)}
+
+
+def exhibits(name: str) -> list[Exhibit]:
+    """The one of that name, or "all".
+
+    Raises:
+        SeqlraError: there is none.
+    """
+    if name == "all":
+        return list(EXHIBITS.values())
+    if name not in EXHIBITS:
+        raise unknown("table or figure", name, ["all", *EXHIBITS])
+    return [EXHIBITS[name]]

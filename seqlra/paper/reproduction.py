@@ -1,0 +1,150 @@
+"""A shelf of the paper's cells: what is done stays, what was stopped goes on, what a table needs is found there.
+
+A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that differ only in how their weights start are trained
+together, as one stack, and so are the seeds of a cell that has no such company.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from seqlra.config import Config
+from seqlra.errors import SeqlraError
+from seqlra.experiments import read_config, shared
+from seqlra.paper.cells import Cell, Machine, Scale, with_sources
+from seqlra.rundir import RunDirectory
+from seqlra.shelf import Member, Shelf, Watching
+from seqlra.stacks import spread
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members that are trained together."""
+
+    name: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The finished runs of a cell, one a seed, all of the same number of epochs.
+
+    Attributes:
+        epochs: how many.
+        runs: their directories, in the order of their seeds.
+    """
+
+    epochs: int
+    runs: tuple[RunDirectory, ...]
+
+    @cached_property
+    def outcomes(self) -> list[dict[str, Any]]:
+        """``result.json`` of each run; of one that diverged ``failed.json``."""
+        return [outcome for run in self.runs if (outcome := run.outcome())]
+
+    @cached_property
+    def histories(self) -> list[list[dict[str, Any]]]:
+        """The rows of ``metrics.jsonl`` of each run."""
+        return [run.read_metrics() for run in self.runs]
+
+    def figure(self, name: str) -> dict[str, Any]:
+        """A figure of the outcomes over the seeds: see `spread`."""
+        return spread(outcome.get(name) for outcome in self.outcomes)
+
+
+class Reproduction(Shelf):
+    """The folder of the paper's runs, and of the tables and figures made from them.
+
+    Args:
+        path: where it is; made where it is not there yet.
+        machine: what new runs run on.
+    """
+
+    def __init__(self, path: Path, machine: Machine) -> None:
+        super().__init__(path)
+        self.machine = machine
+
+    def groups(self, cells: Sequence[Cell], scale: Scale) -> list[Group]:
+        """All runs that the cells need at a scale, those together that are trained together, sources first.
+
+        Raises:
+            SeqlraError: a run of that name is there already, with other settings.
+        """
+        alike: dict[str, list[Member]] = {}
+        for cell in with_sources(cells):
+            for seed in range(cell.at(scale).seeds):
+                member = self.member(cell, cell.at(scale).epochs, seed)
+                of_start = member.config.network.init_from
+                alike.setdefault(json.dumps([shared(member.config), of_start is not None]), []).append(member)
+        return [group for members in alike.values() for group in _groups(members)]
+
+    def left(self, group: str, members: Sequence[Member], stacked: bool = True) -> list[list[Member]]:
+        """See `Shelf.left`."""
+        for member in members:
+            self._check(member)
+        return super().left(group, members, stacked)
+
+    def member(self, cell: Cell, epochs: int, seed: int) -> Member:
+        """The run of a cell with a seed."""
+        start = None
+        if cell.after is not None:
+            start = str(self.path.resolve() / self.member(cell.after, epochs, seed).folder)
+        return Member(f"{cell.name}-{epochs}ep", cell.config(epochs, seed, self.machine, start))
+
+    def train(self, group: str, members: Sequence[Member], watching: Watching) -> None:
+        """See `Shelf.train`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        super().train(group, members, watching)
+
+    def found(self, cell: Cell, epochs: int | None = None) -> Found | None:
+        """The finished runs of a cell: those of the most epochs, unless it is said how many; None where there are
+        none."""
+        runs: dict[int, dict[int, RunDirectory]] = {}
+        for path in self.path.glob(f"{cell.name}-*ep-seed*"):
+            length, _, seed = path.name.removeprefix(f"{cell.name}-").partition("ep-seed")
+            run = RunDirectory(path)
+            if length.isdigit() and seed.isdigit() and run.outcome() is not None:
+                runs.setdefault(int(length), {})[int(seed)] = run
+        wanted = max(runs, default=0) if epochs is None else epochs
+        if wanted not in runs:
+            return None
+        return Found(wanted, tuple(run for _, run in sorted(runs[wanted].items())))
+
+    def _check(self, member: Member) -> None:
+        """Raise `SeqlraError` where a run of that name has other settings."""
+        run = self.run_of(member)
+        if run.config.exists() and _settings(read_config(run)) != _settings(member.config):
+            raise SeqlraError(
+                f"{run.path} was run with other settings than those of this version; "
+                "remove it to run it again, or choose another --out"
+            )
+
+
+def _groups(members: Sequence[Member]) -> Iterator[Group]:
+    labels = {member.label for member in members}
+    seeds = sorted({member.seed for member in members})
+    if len(labels) == 1:
+        yield Group(members[0].label, tuple(members))
+        return
+    for seed in seeds:  # one stream of data for all of them
+        together = tuple(member for member in members if member.seed == seed)
+        yield Group(f"{together[0].label}-and-{len(together) - 1}-more-seed{seed}", together)
+
+
+def _settings(config: Config) -> Config:
+    """What decides the figures of a run, wherever it runs."""
+    start = config.network.init_from and Path(config.network.init_from).name
+    return replace(
+        config,
+        data=replace(config.data, data_dir=None),
+        network=replace(config.network, init_from=start),
+        device="",
+        threads=0,
+        compile=False,
+        versions={},
+    )
