@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from seqlra.cli import bench, compare, data, evaluate, listing, sample, train
+from seqlra.cli import bench, compare, data, evaluate, listing, reproduce, sample, train
 from seqlra.errors import SeqlraError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.command(name="compare", no_args_is_help=True, context_settings=compare.SETTINGS)(compare.compare)
+app.command(name="reproduce", no_args_is_help=True)(reproduce.reproduce)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="sample")(sample.sample)
 app.add_typer(bench.app, name="bench")

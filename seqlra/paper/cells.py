@@ -70,8 +70,8 @@ class Cell:
 
 def with_sources(cells: Sequence[Cell]) -> list[Cell]:
     """The cells, each behind the one whose weights it starts from, and none of them twice."""
-    ordered: dict[str, Cell] = {}
+    ordered: dict[tuple[str, int | None], Cell] = {}
     for cell in cells:
         for each in (*([cell.after] if cell.after else []), cell):
-            ordered.setdefault(each.name, each)
+            ordered.setdefault((each.name, each.epochs), each)
     return list(ordered.values())

@@ -24,10 +24,11 @@ STEP_SIZES = {
     ("dtp", "sigmoid"): 0.0003,
     ("dtp", "tanh"): 0.0003,
     ("lra-fdbk", "sigmoid"): 0.01,
-    ("lra-fdbk", "tanh"): 0.001,
+    ("lra-fdbk", "tanh"): 0.0025,
 }
-"""The paper's is 0.01 for all but DTP. Whether updates are sums or means it does not say, so each was chosen on
-validation (``results/tuning.json``): that of LRA for sums, as with 0.01 it learns, those of its rivals for means."""
+"""The paper's is 0.01 for all but DTP, and fixed. Whether updates are sums or means it does not say, so each was chosen
+on validation (``results/tuning.json``): that of LRA for sums, as with 0.01 it learns, those of its rivals for means. In
+all of ours it falls to 0 in a straight line: on Fashion-MNIST that is worth a point of LRA's error."""
 
 
 def cell(data: str, unit: str, rule: str, std: float) -> Cell:
@@ -41,6 +42,7 @@ def cell(data: str, unit: str, rule: str, std: float) -> Cell:
         "weight_std": std or 0.05,
         "optimizer": "rmsprop" if rule == "dtp" else "sgd",
         "lr": STEP_SIZES[rule, unit],
+        "schedule": "linear",
         "batch_size": 50,
     }
     settings = {"c1": None, "c2": 10.0} if (rule, unit) == ("lra-fdbk", "tanh") else {}

@@ -1,0 +1,181 @@
+"""``seqlra reproduce``."""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from seqlra.cli import options as o
+from seqlra.cli.options import BOOKKEEPING, DATA, option
+from seqlra.errors import SeqlraError
+
+if TYPE_CHECKING:
+    from seqlra.paper.cells import Cell, Scale
+    from seqlra.paper.exhibit import Exhibit
+    from seqlra.paper.reproduction import Reproduction
+    from seqlra.shelf import Member
+    from seqlra.training import Trainer
+
+SCALE = "Scale"
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="list, all, or one of table1 to table4, figure2 to figure7.")],
+    scale: Annotated[
+        Literal["quick", "paper"],
+        option(SCALE, "quick: minutes on two cores, with fewer epochs and seeds; paper: the paper's epochs."),
+    ] = "quick",
+    epochs: Annotated[int | None, option(SCALE, "Epochs, in place of the scale's.", False)] = None,
+    seeds: Annotated[int | None, option(SCALE, "Seeds of each cell, in place of the scale's.", False)] = None,
+    only: Annotated[
+        str | None, option(SCALE, "Train only the cells whose name fits this pattern, e.g. 'mnist-*lra*'.", False)
+    ] = None,
+    data_dir: Annotated[
+        Path | None, option(DATA, "Folder with local copies of mnist/ and fashion_mnist/.", "Hub")
+    ] = None,
+    device: o.Device = "auto",
+    threads: o.Threads = None,
+    compile: o.Compile = False,
+    out: Annotated[Path, option(BOOKKEEPING, "Folder of the runs, tables and figures.")] = Path("runs/paper"),
+    json: o.Json = False,
+) -> None:
+    """Run a table or figure of the paper, and set our figures beside the paper's.
+
+        seqlra reproduce list
+        seqlra reproduce table1 --data-dir DATA
+        seqlra reproduce all --data-dir DATA --out runs/paper
+
+    Each is made of cells: a network, data, a rule. A cell that several need is trained once, and one that is done stays
+    done: after Ctrl-C, a crash or kill -9 the same command goes on where it was. OUT gets NAME.md (the figures, the
+    paper's, the difference), NAME.json and NAME.png, made anew after every cell, from the longest runs there are.
+
+    More of one row only, with epochs of your own choice:
+
+        seqlra reproduce table1 --scale paper --only '*lra-fdbk*' --epochs 30
+    """
+    if name == "list":
+        _list()
+        return
+    from seqlra.experiments import pick_device, set_threads
+    from seqlra.paper.cells import Machine
+    from seqlra.paper.exhibits import exhibits
+    from seqlra.paper.reproduction import Reproduction
+
+    chosen = exhibits(name)
+    folder = None if data_dir is None else str(data_dir.resolve())
+    machine = Machine(pick_device(device).type, set_threads(threads), folder, compile)
+    reproduction = Reproduction(out, machine)
+    work = [(exhibit, _cells(exhibit, only), _scale(exhibit, scale, epochs, seeds)) for exhibit in chosen]
+    if not any(cells for _, cells, _ in work):
+        raise SeqlraError(f"no cell of {name} fits --only {only!r}; seqlra reproduce list names some")
+    _run(reproduction, work, json)
+
+
+def _list() -> None:
+    from seqlra.cli.show import table
+    from seqlra.paper.exhibits import EXHIBITS
+
+    def told(scale: Scale) -> str:
+        return f"{scale.epochs} epochs, {scale.seeds} seed{'s' if scale.seeds > 1 else ''}"
+
+    rows = [
+        (each.name, each.title, str(len(cells := each.cells())), told(each.quick), told(each.paper), cells[0].name)
+        for each in EXHIBITS.values()
+    ]
+    table("the paper", rows, ("", "", "cells", "quick", "paper", "such as"))
+
+
+def _cells(exhibit: Exhibit, only: str | None) -> list[Cell]:
+    return [cell for cell in exhibit.cells() if only is None or fnmatch.fnmatchcase(cell.name, only)]
+
+
+def _scale(exhibit: Exhibit, name: str, epochs: int | None, seeds: int | None) -> Scale:
+    from seqlra.paper.cells import Scale
+
+    given = {"quick": exhibit.quick, "paper": exhibit.paper}[name]
+    for option_name, value in (("epochs", epochs), ("seeds", seeds)):
+        if value is not None and value < 1:
+            raise SeqlraError(f"{option_name} must be at least 1, not {value}")
+    return Scale(epochs or given.epochs, seeds or given.seeds)
+
+
+Work = Sequence[tuple["Exhibit", "list[Cell]", "Scale"]]
+
+
+def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
+    from seqlra.cli.show import json_line, table
+    from seqlra.cli.train import Interrupted
+    from seqlra.paper.exhibit import write
+    from seqlra.training import Stopped
+
+    pages: dict[str, Any] = {}
+    todo = Todo(reproduction, work)
+    try:
+        for exhibit, cells, scale in work:
+            for group in reproduction.groups(cells, scale):
+                for members in reproduction.left(group.name, group.members):
+                    reproduction.train(group.name, members, todo.watching)
+                    write(exhibit, reproduction)
+            exhibit.measure(reproduction, cells)
+            if (page := write(exhibit, reproduction)) is not None:
+                pages[exhibit.name] = [entry.to_dict() for entry in page.entries]
+                if page.rows:
+                    header, *rows = (tuple(cell.replace("**", "") for cell in row) for row in page.rows)
+                    table(f"{exhibit.name}: {exhibit.title}", rows, header, to_stderr=json)
+    except (Stopped, KeyboardInterrupt):
+        raise Interrupted(f"stopped; go on with: {shlex.join(['seqlra', *sys.argv[1:]])}") from None
+    print(f"tables and figures: {reproduction.path}", file=sys.stderr)
+    if json:
+        json_line({"out": str(reproduction.path), "exhibits": pages})
+
+
+class Todo:
+    """What is left to train, and how long that may take, told on standard error before every group."""
+
+    def __init__(self, reproduction: Reproduction, work: Work) -> None:
+        self.reproduction = reproduction
+        self.left: dict[str, float] = {}
+        for _, cells, scale in work:
+            for group in reproduction.groups(cells, scale):
+                for members in reproduction.left(group.name, group.members):
+                    self.left |= {member.folder: effort(member) for member in members}
+        self.of, self.done, self.seconds = len(self.left), 0.0, 0.0
+
+    @contextmanager
+    def watching(self, members: Sequence[Member]) -> Iterator[Callable[[Trainer], None]]:
+        """See `seqlra.shelf.Watching`."""
+        from seqlra.cli.show import Watch
+
+        names = ", ".join(member.folder for member in members)
+        print(f"{self.of - len(self.left) + 1} of {self.of}{self._time_left()}: {names}", file=sys.stderr, flush=True)
+        started = time.perf_counter()
+        with Watch() as watch:
+            yield watch
+        self.seconds += time.perf_counter() - started
+        self.done += sum(self.left.pop(member.folder, 0.0) for member in members)
+
+    def _time_left(self) -> str:
+        if not self.done:
+            return ""
+        minutes = sum(self.left.values()) * self.seconds / self.done / 60
+        return f", about {minutes:.0f} minutes left" if minutes >= 1 else ", less than a minute left"
+
+
+def effort(member: Member) -> float:
+    """How long a run takes, in a unit of no name: by how often what it does is done, and how large its layers are."""
+    config = member.config
+    sizes = [784, *config.network.hidden, 10]
+    weights = sum(below * above for below, above in pairwise(sizes))
+    batch = config.optimisation.batch_size or 1
+    update = 5e5 * len(sizes) + batch * weights  # what every layer costs, whatever its size, and its products
+    factor = {"dtp": 2.0}.get(config.rule["name"], 1.0) + 0.7 * (config.rule.get("steps", 1) - 1)
+    return factor * update * (config.optimisation.epochs or 1) / batch
