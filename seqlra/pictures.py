@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from seqlra.checkpoint import write_atomically
 from seqlra.evaluation import Answers
+from seqlra.plotting import save_figure
 
 COLUMNS, ROWS = 6, 2
 """The images of one block: the most certain, the least certain."""
@@ -35,7 +34,7 @@ def save_reliability(path: Path, answers: Answers, title: str) -> None:
     below.set(xlabel="confidence (mean probability of the chosen class)", ylabel=f"share of\n{rows:,} answers (%)")
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_certainty(path: Path, images: Tensor, answers: Answers, title: str) -> None:
@@ -48,7 +47,7 @@ def save_certainty(path: Path, images: Tensor, answers: Answers, title: str) -> 
     blocks = {"most certain": order[:count], "least certain": order[::-1][:count]}
     for part, (name, rows) in zip(figure.subfigures(2, 1, squeeze=False).flat, blocks.items(), strict=True):
         _block(part, name, images, answers, rows)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _block(figure: Any, title: str, images: Tensor, answers: Answers, rows: Sequence[int]) -> None:
@@ -64,8 +63,3 @@ def _block(figure: Any, title: str, images: Tensor, answers: Answers, rows: Sequ
             fontsize=9,
             color="black" if truth == chosen else "C3",
         )
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

@@ -60,8 +60,8 @@ def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, met
     below.plot(epochs, [row["depth"] for row in history], color="C2", marker=marker, ms=3)
     below.set(ylabel="mean depth\n(subgraphs)", ylim=(0, None))
     below.grid(alpha=0.3)
-    _by_epoch(below)
-    _save(figure, path)
+    by_epoch(below)
+    save_figure(figure, path)
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,26 @@ def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -
     every = [value for each in curves for seed in each.values for value in seed]
     axes.set(ylabel=f"{METRICS[metric][0]} on validation", title=title)
     if min(every) > 0 and max(every) > 10 * min(every):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(ScalarFormatter())  # 10, not 10^1
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
+        logarithmic(axes)
     for nth, each in enumerate(curves):
-        _draw(axes, each, nth, len(curves))
+        draw_curves(axes, each, nth, len(curves))
     if metric == "error" and axes.get_yscale() == "linear":
         axes.set_ylim(0, None)
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    _by_epoch(axes)
-    _save(figure, path)
+    by_epoch(axes)
+    save_figure(figure, path)
 
 
-def _draw(axes: Axes, curves: Curves, nth: int, of: int) -> None:
-    """Draw one label of several: a line through its means, with marks where no other label has any."""
+def logarithmic(axes: Axes) -> None:
+    """Let the axis at the side be logarithmic, and say 10, not 10^1."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
+
+
+def draw_curves(axes: Axes, curves: Curves, nth: int, of: int) -> None:
+    """Draw one label of several, the ``nth`` (from 0): a line through its means, with marks where no other has any."""
     low, means, high = np.array(curves.bands()).reshape(-1, 3).T
     above = (of - 1 - nth) / max(of - 1, 1)  # from 1, drawn first, to 0, drawn last
     style: dict[str, Any] = {
@@ -125,8 +130,8 @@ def _draw(axes: Axes, curves: Curves, nth: int, of: int) -> None:
     rounds = max(MARKS // of, 2)  # of marks, one a label in each
     marks = 1 + (len(epochs) - 1) * (np.arange(rounds) + (nth + 0.5) / of) / rounds
     x = np.union1d(epochs, marks)
-    logarithmic = axes.get_yscale() == "log"
-    y = np.exp(np.interp(x, epochs, np.log(means))) if logarithmic else np.interp(x, epochs, means)
+    straight = axes.get_yscale() == "linear"
+    y = np.interp(x, epochs, means) if straight else np.exp(np.interp(x, epochs, np.log(means)))
     broken = ("-", "--", "-.", ":")[nth % 4]
     axes.plot(x, y, linestyle=broken, markevery=np.searchsorted(x, marks).tolist(), **style)
     if len(curves.values) > 1:
@@ -152,7 +157,7 @@ def save_diagnostics(path: Path, history: Sequence[Mapping[str, Any]], title: st
         axes.grid(alpha=0.3)
     for axes in panels[len(drawn) :]:
         axes.remove()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _angle(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
@@ -160,7 +165,7 @@ def _angle(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     _lines(axes, history, "angle_layers")
     axes.set(title="Angle between the update and backprop's")
     _degrees(axes)
-    _by_epoch(axes)
+    by_epoch(axes)
 
 
 def _angle_steps(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
@@ -175,20 +180,20 @@ def _angle_steps(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 def _update_norms(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     _lines(axes, history, "update_norms")
     axes.set(title="Norm of the updates before the optimiser", ylabel="Euclidean norm", yscale="log")
-    _by_epoch(axes)
+    by_epoch(axes)
 
 
 def _clipped(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     _lines(axes, history, "clipped_c2", 100, "{} (c2)")
     _lines(axes, history, "clipped_c1", 100, "{} (c1)", (":", "-."))
     axes.set(title="How often Normalize clips", ylabel="% of displacements (c2)\nand of updates (c1)", ylim=(-4, 104))
-    _by_epoch(axes)
+    by_epoch(axes)
 
 
 def _depth(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     _line(axes, history, lambda row: row["depth"], color="C2")
     axes.set(title="Depth of credit assignment", ylabel="subgraphs a prediction", ylim=(0, None))
-    _by_epoch(axes)
+    by_epoch(axes)
 
 
 def _lines(
@@ -237,11 +242,13 @@ def _legend_beside(axes: Axes) -> None:
     axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), ncols=math.ceil(many / 14))
 
 
-def _by_epoch(axes: Axes) -> None:
+def by_epoch(axes: Axes) -> None:
+    """Let the axis below tell epochs, whole ones alone."""
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
     FigureCanvasAgg(figure)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

@@ -47,7 +47,7 @@ NETS: dict[str, Any] = {
     "two layers over time": lambda: elman(5, [7, 4], 3, 4),
     "units without a derivative": lambda: skip_net(g="sign"),
 }
-save = plotting._save
+save = plotting.save_figure
 LAYERS = {
     "layer1": ["weights.W1", "biases.b1"],
     "layer2": ["weights.W2", "biases.b2"],
@@ -484,7 +484,7 @@ def test_the_picture_has_the_panels_for_which_there_is_something(
     history: Any, panels: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
-    monkeypatch.setattr(plotting, "_save", lambda figure, path: (drawn.append(figure), save(figure, path)))
+    monkeypatch.setattr(plotting, "save_figure", lambda figure, path: (drawn.append(figure), save(figure, path)))
     plotting.save_diagnostics(tmp_path / "diagnostics.png", history, "a run")
     titles = [axes.get_title() for axes in drawn[0].axes]
     assert len(titles) == len(panels)
