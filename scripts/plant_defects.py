@@ -60,6 +60,8 @@ class Rotten(Exception):
 
 
 BY_REFERENCE = "test_however_copies_are_tied_the_updates_are_those_of_the_reference"
+LAST_ROW = "test_a_walk_ends_with_its_last_row"
+PICKED = "test_rows_are_picked_once_from_each_tensor_and_from_no_other"
 NO_TARGET = "test_a_copy_without_a_target_asks_nothing_of_what_it_reads"
 TWO_STEPS = "test_a_subgraph_that_is_read_at_two_steps_moves_alone"
 STACK_ALONE = "test_each_mlp_is_its_run_alone"
@@ -112,7 +114,11 @@ DEFECTS = (
         ),
         ("c1 for each row of an update", "tuple(range(-axes, 0))", "-1"),
         # halting
-        ("epsilon reversed", "(loss >= self.epsilon).to(", "(loss < self.epsilon).to("),
+        ("epsilon reversed", "(loss >= least).to(", "(loss < least).to("),
+        ("one epsilon for all", "self.epsilon if self.epsilon_output is None or not output", "self.epsilon if True"),
+        ("epsilon of the outputs for all", "self.epsilon_output is None or not output", "self.epsilon_output is None"),
+        ("what is already right has a depth", "torch.finfo(loss.dtype).tiny", "0.0", "engine"),
+        ("a selection never halts", "self.epsilon > 0 or (", "False or (", "engine"),
         ("epsilon against the summed loss", ".mean(-1)\n", ".sum(-1)\n"),
         ("halted rows learn", "return d * keep.unsqueeze(-1)", "return d"),
         (
@@ -237,9 +243,23 @@ DEFECTS = (
         "backprop",
         ("no error across time", "any(r.tie == i for r in readers), row_by_row", "False, row_by_row"),
         ("time walked forwards", "range(tied.copies, 0, -at_once)", "range(1, tied.copies + 1, at_once)"),
-        ("left-out rows forgotten", "index_copy_(-2, numbers, d)", "index_fill_(-2, numbers, 0)", "engine"),
-        ("the wrong rows left out", "still if numbers is None else numbers[still]", "still", "engine"),
-        ("a copy without a target counts", "h.shape[-2] if kept is None else kept.sum(-1)", "h.shape[-2]", "engine"),
+        ("left-out rows forgotten", ".index_copy_(-2, selection.numbers, d)", "", "engine"),
+        (
+            "the wrong rows left out",
+            "still if before is None else before.numbers.index_select(0, still)",
+            "still",
+            "engine",
+        ),
+        ("a copy without a target counts", "d.shape[-2] if kept is None else kept.sum(-1)", "d.shape[-2]", "engine"),
+        ("picked from another tensor", "get(id(tensor))", "get(tensor.shape)", "engine::" + PICKED),
+        (
+            "picked from a tensor that is gone",
+            "= tensor, tensor.index_select(",
+            "= None, tensor.index_select(",
+            "engine",
+        ),
+        ("an empty walk goes on", "and len(selection) == 0", "and False", "engine::" + LAST_ROW),
+        ("only a part of a selection kept", "which if kept is None else torch.cat((kept, which))", "which", "engine"),
         ("a copy without a target pulls", "None if all(reached) else tuple(reached)", "None", "ties::" + NO_TARGET),
         ("only one reader heard", "error if total is None else total + error", "error"),
         ("errors of the wrong steps", "range(low + shift, high + shift)", "range(low, high)", "ties::" + BY_REFERENCE),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqlra.activity import Activity
 from seqlra.graph import Graph
-from seqlra.rules.base import Rule, Walk
+from seqlra.rules.base import Rule, Selection, Walk
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Updates(dict[Tensor, Tensor]):
         self._where = where
 
     def add(
-        self, activity: Activity, tie: int, copies: range, d: Tensor, rows: Tensor | None = None, scale: float = 1.0
+        self, activity: Activity, tie: int, copies: range, d: Tensor, rows: Selection | None = None, scale: float = 1.0
     ) -> None:
         """Add ``scale * source^T d`` and ``scale * sum d`` for these copies of a tie.
 
@@ -120,14 +120,14 @@ class Updates(dict[Tensor, Tensor]):
             activity: what the sources put out.
             tie, copies: which copies.
             d: their errors, ``(*stack, rows, units)``.
-            rows: the numbers of the rows of these copies that ``d`` has; None: all of them.
+            rows: which rows of these copies ``d`` has; None: all of them.
             scale: a factor.
         """
         graph, tied = activity.graph, activity.graph.ties[tie]
         for read in tied.reads:
             source = activity.source(read, copies)
             if rows is not None:
-                source = source.index_select(-2 if source.dtype.is_floating_point else -1, rows)
+                source = rows.of(source)
             total, before = self._so_far(graph.weights[read.weight])
             _add_product(total, source, d, scale, before)
         if tied.subgraph.bias is not None:
@@ -149,7 +149,7 @@ def updates_of(walk: Walk, where: Callable[[Tensor], Tensor]) -> Updates:
     scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
     updates = Updates(where)
     for i, (d, rows) in enumerate(zip(walk.errors, walk.rows, strict=True)):
-        if d is not None:
+        if d is not None and d.shape[-2]:
             updates.add(walk.activity, i, range(graph.ties[i].copies), d, rows, scale)
     for held, axes in ((graph.weights, 2), (graph.biases, 1)):
         for parameter in held.values():

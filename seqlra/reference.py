@@ -60,7 +60,8 @@ def compute_update_direction(
         loss = _loss(node, h[node.name], z[node.name], y[node.name])
         if rule.epsilon_per == "batch":
             loss = loss.mean().expand_as(loss)
-        kept[node.name] = (loss >= rule.epsilon).to(z[node.name].dtype).unsqueeze(-1)
+        aligned = (loss < rule.threshold(node.is_output)) | (loss.eq(0) & rule.halts)
+        kept[node.name] = (~aligned).to(z[node.name].dtype).unsqueeze(-1)
         d[node.name] = _error(node, h[node.name], z[node.name], y[node.name]) * kept[node.name]
 
         # Calculate parameter update direction for layer l, comparing initial guess to target

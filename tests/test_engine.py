@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from conftest import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
+from torch import Tensor
 
 from seqlra import Graph, SeqlraError, initialize, mlp, update
 from seqlra.reference import compute_update_direction
-from seqlra.rules import Backprop, LRADiff, LRAFeedback, Walk
+from seqlra.rules import Backprop, LRADiff, LRAFeedback, Rows, Walk
+from seqlra.rules.base import Selection
 
 GRAPHS: dict[str, Any] = {
     "mlp": small_mlp,
@@ -35,6 +37,11 @@ RULES = {
     "diff": LRADiff(beta=0.5, c2=0.3, c1=0.2),
     "diff, K = 4": LRADiff(beta=0.2, c2=0.5, steps=4),
     "diff, K = 3, epsilon": LRADiff(beta=0.5, c2=None, steps=3, epsilon=0.01),
+    "fdbk, epsilon of the outputs": LRAFeedback(beta=0.5, c2=None, epsilon_output=1.0),
+    "fdbk, two epsilons": LRAFeedback(beta=0.5, c2=None, epsilon=0.05, epsilon_output=1.0),
+    "fdbk, epsilon of the outputs per batch": LRAFeedback(beta=0.5, epsilon_output=9.0, epsilon_per="batch"),
+    "fdbk, epsilon of the hidden": LRAFeedback(beta=0.5, c2=None, epsilon=0.3, epsilon_output=0.0),
+    "diff, K = 3, epsilon of the outputs": LRADiff(beta=0.5, c2=None, steps=3, epsilon_output=1.0),
     "diff, Lemma 1 form": LRADiff(beta=0.5, c2=0.3, form="post"),
 }
 
@@ -123,6 +130,8 @@ def test_depth_counts_the_subgraphs_that_were_updated() -> None:
     below = LRAFeedback(beta=1e-9, epsilon=between)  # nothing under the output has a loss to speak of
     assert update(graph, below, x, t).depth == pytest.approx(0.5)
     assert (updates(graph)["weights.W3"]).abs().max() == 0
+    for skip in (False, True):  # three leave at the output, and none of the others anywhere
+        assert update(graph, LRAFeedback(epsilon_output=between, skip=skip), x, t).depth == pytest.approx(2)
 
 
 @pytest.mark.parametrize(
@@ -139,15 +148,22 @@ def test_what_does_not_fit_the_graph_is_refused(inputs: Any, targets: Any, says:
         update(Graph(mlp(5, [4], 3)), LRAFeedback(), inputs, targets)
 
 
-@pytest.mark.parametrize("epsilon", [1e-6, 0.01, 0.3, 1.0, 1e9])
+EPSILONS = [(1e-6, None), (0.01, None), (0.3, None), (1.0, None), (1e9, None)]
+EPSILONS += [(0.0, 0.7), (0.0, 1.5), (0.0, 1e9), (1e-4, 1.0), (0.01, 1.0), (0.3, 0.0)]
+
+
+@pytest.mark.parametrize(("epsilon", "epsilon_output"), EPSILONS)
 @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS.keys())
+@pytest.mark.parametrize("rows_at_once", [256, 4])
 def test_skipping_aligned_samples_changes_no_update(
-    nodes: Any, epsilon: float, monkeypatch: pytest.MonkeyPatch
+    nodes: Any, epsilon: float, epsilon_output: float | None, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Walk, "WORTH_IT", 1.0)
+    monkeypatch.setattr(Walk, "ROWS_AT_ONCE", rows_at_once)
     graph = filled(nodes())
     inputs, targets = batch_for(graph)
-    for rule in (LRAFeedback(beta=0.5, epsilon=epsilon, skip=True), LRADiff(beta=0.5, epsilon=epsilon, skip=True)):
+    settings: dict[str, Any] = {"beta": 0.5, "epsilon": epsilon, "epsilon_output": epsilon_output, "skip": True}
+    for rule in (LRAFeedback(**settings), LRADiff(**settings)):
         step = update(graph, rule, as_rows(inputs), as_rows(targets))
         skipped = {name: grad.clone() for name, grad in updates(graph).items()}
         assert_same(skipped, compute_update_direction(graph, rule, inputs, targets))
@@ -163,3 +179,28 @@ def test_skipped_samples_leave_the_computation() -> None:
     half = LRAFeedback(epsilon=losses.sort().values[3].item(), skip=True)
     errors = update(graph, half, as_rows(inputs), as_rows(targets)).walk.errors
     assert [d.shape[0] for d in errors if d is not None][-1] == 3
+
+
+def test_a_walk_ends_with_its_last_row() -> None:
+    class Counting(LRAFeedback):
+        asked: ClassVar[int] = 0
+
+        def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+            Counting.asked += 1
+            return super().hidden_error(walk, tie, rows, incoming)
+
+    graph = filled(small_mlp())
+    inputs, targets = (as_rows(named) for named in batch_for(graph))
+    for settings, asked in (({"epsilon_output": 1e9}, 0), ({"epsilon": 1e9, "epsilon_output": 0.0}, 1), ({}, 3)):
+        Counting.asked = 0
+        update(graph, Counting(skip=bool(settings), **settings), inputs, targets)
+        assert Counting.asked == asked
+        assert (updates(graph)["weights.W1"].abs().max() == 0) == bool(settings)
+
+
+def test_rows_are_picked_once_from_each_tensor_and_from_no_other() -> None:
+    one, other, tokens = torch.randn(5, 3), torch.randn(5, 3), torch.arange(5)
+    some = Selection(torch.tensor([4, 1]))
+    for tensor in (one, other, one.clone(), tokens):
+        assert torch.equal(some.of(tensor), tensor[[4, 1]])
+    assert some.of(one) is some.of(one)

@@ -252,6 +252,19 @@ def test_a_sample_whose_loss_is_under_epsilon_contributes_nothing(rule: Any) -> 
     assert_same(with_it, updates(graph))
 
 
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("rule", [LRAFeedback, LRADiff])
+def test_an_epsilon_of_the_outputs_leaves_the_other_samples_alone(rule: Any, skip: bool) -> None:
+    graph, x, t, epsilon = one_sample_nearly_right()
+    rest = torch.tensor([0, 1, 2, 4])
+    settings: dict[str, Any] = {"beta": 1e-3, "reduction": "sum"}  # the losses of the hidden are far under it, too
+    depth = update(graph, rule(epsilon_output=epsilon, skip=skip, **settings), x, t).depth
+    with_it = {name: grad.clone() for name, grad in updates(graph).items()}
+    assert float(depth) == pytest.approx(3 * 4 / 5)
+    update(graph, rule(**settings), x[rest], t[rest])
+    assert_same(with_it, updates(graph))
+
+
 @pytest.mark.parametrize("rule", [LRAFeedback, LRADiff])
 def test_per_batch_the_mean_loss_decides_for_all(rule: Any) -> None:
     graph, x, t, epsilon = one_sample_nearly_right()
@@ -314,6 +327,9 @@ def test_feedback_weights_decide_for_lra_fdbk_alone() -> None:
         (LRAFeedback, {"c1": 0.0}, "c1 must be above 0"),
         (LRAFeedback, {"c2": -1.0}, "c2 must be above 0"),
         (LRAFeedback, {"epsilon": -0.1}, "epsilon must not be negative"),
+        (LRAFeedback, {"epsilon_output": -0.1}, "epsilon_output must not be negative"),
+        (LRAFeedback, {"skip": True}, "give an epsilon above 0"),
+        (LRAFeedback, {"skip": True, "epsilon_output": 0.0}, "give an epsilon above 0"),
         (LRAFeedback, {"c2_per": "row"}, "c2_per must be sample or batch, not 'row'"),
         (LRAFeedback, {"epsilon_per": "row"}, "epsilon_per must be sample or batch, not 'row'"),
         (LRAFeedback, {"reduction": "max"}, "reduction must be sum or mean, not 'max'"),

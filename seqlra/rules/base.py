@@ -23,27 +23,54 @@ from seqlra.ties import Read, Reader, TiedCopies
 from seqlra.units import Activation
 
 
+class Selection:
+    """Some rows of the tensors of a tie, by their ``numbers``.
+
+    While no further row leaves, ties below have the same selection, and one's output is the next one's source: what was
+    picked from a tensor is kept.
+    """
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers = numbers
+        self._picked: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """These rows of ``(rows, units)``, or of tokens ``(rows,)``."""
+        pair = self._picked.get(id(tensor))
+        if pair is None:  # with the tensor, so that nothing else gets its id
+            axis = -2 if tensor.dtype.is_floating_point else -1
+            pair = self._picked[id(tensor)] = tensor, tensor.index_select(axis, self.numbers)
+        return pair[1]
+
+
 @dataclass(slots=True)
 class Rows:
-    """Rows of the tensors of a tie: those of some ``copies``, or a selection (``copies`` None) by their numbers."""
+    """Rows of the tensors of a tie: those of some ``copies``, or (``copies`` None) a part of a ``selection``."""
 
-    index: slice | Tensor
+    index: slice
     copies: range | None = None
+    selection: Selection | None = None
 
     def of(self, tensor: Tensor) -> Tensor:
         """These rows of ``(*stack, rows, units)``."""
-        return rows_of(tensor, self.index) if isinstance(self.index, slice) else tensor.index_select(-2, self.index)
+        return rows_of(tensor if self.selection is None else self.selection.of(tensor), self.index)
 
 
 @dataclass(frozen=True)
 class Rule(ABC):
     """A learning rule; its fields are its settings, recorded with every run.
 
-    ``reduction`` says whether an update is the sum over the predictions of a mini-batch or their mean.
+    ``reduction`` says whether an update is the sum over the predictions of a mini-batch or their mean. ``repeats`` says
+    whether it calls the same operations for every mini-batch of a shape, so that training may record them once; a rule
+    whose Python looks at more than shapes (a count of its own, say) sets it to False.
     """
 
     name: ClassVar[str] = "this rule"
     about: ClassVar[str] = "a rule of your own"
+    repeats: ClassVar[bool] = True
     reduction: Literal["sum", "mean"] = "mean"
 
     def __post_init__(self) -> None:
@@ -97,9 +124,9 @@ class Rule(ABC):
     def depth(self, walk: Walk) -> Tensor | float:
         """How many subgraphs were updated for a prediction, on average (Section 3.2, Figure 5)."""
         rows: Tensor | float = 0.0
-        for d, kept, h in zip(walk.errors, walk.kept, walk.activity.h, strict=True):
+        for d, kept in zip(walk.errors, walk.kept, strict=True):
             if d is not None:
-                rows = rows + (h.shape[-2] if kept is None else kept.sum(-1))
+                rows = rows + (d.shape[-2] if kept is None else kept.sum(-1))
         return rows / walk.predictions
 
 
@@ -110,8 +137,9 @@ class Walk:
         activity: the forward pass before it.
         targets: by tie, what the data wants of an output; LRA-diff keeps here what it wants of a hidden subgraph.
         errors: by tie, ``d = dL/dh (*stack, rows, units)``; None where no error came.
-        rows: by tie, the numbers of the rows that ``errors`` has; None: all of them.
-        kept: by tie, ``(*stack, rows)``: 1 for the rows with which the rule goes on, 0 where it halted; None: all.
+        rows: by tie, which rows ``errors`` has; None: all of them.
+        kept: by tie, 1 for those of the rows of ``errors`` ``(*stack, rows)`` with which the rule goes on, 0 where it
+            halted; None: all.
         predictions: rows of the outputs, over which a mean update is the mean.
     """
 
@@ -120,13 +148,14 @@ class Walk:
     through main memory at every link."""
 
     WORTH_IT = 0.7
-    """Rows leave the computation once no more than this share of them is left: picking rows out costs time, too."""
+    """Rows leave the computation once no more than this share of them is left: picking rows out costs time, too. With
+    the last of them the walk ends."""
 
     def __init__(self, rule: Rule, activity: Activity, targets: Tensor | Mapping[str, Tensor]) -> None:
         self.rule, self.activity, self.graph = rule, activity, activity.graph
         self.ties = ties = self.graph.ties
         self.errors: list[Tensor | None] = [None] * len(ties)
-        self.rows: list[Tensor | None] = [None] * len(ties)
+        self.rows: list[Selection | None] = [None] * len(ties)
         self.kept: list[Tensor | None] = [None] * len(ties)
         self.targets: list[Tensor] = self._output_targets(targets)
         self.predictions = sum(ties[i].copies for i in self.graph.layout.all_outputs) * activity.batch
@@ -163,10 +192,13 @@ class Walk:
 
     def keep(self, tie: int, rows: Rows, which: Tensor) -> None:
         """Note with which of these rows ``(*stack, rows)`` the rule goes on."""
-        if isinstance(rows.index, slice) and which.shape[-1] == self.activity.h[tie].shape[-2]:
+        kept = self.kept[tie]
+        if rows.selection is not None:  # its next part
+            self.kept[tie] = which if kept is None else torch.cat((kept, which))
+            return
+        if which.shape[-1] == self.activity.h[tie].shape[-2]:
             self.kept[tie] = which
             return
-        kept = self.kept[tie]
         if kept is None:
             kept = self.kept[tie] = which.new_zeros(self.activity.h[tie].shape[:-1])
         kept[..., rows.index] = which
@@ -204,6 +236,10 @@ class Walk:
         """All copies at once, or where an error crosses between them one after another, the last first."""
         tied = self.ties[i]
         everyone, readers = range(tied.copies), inflow.readers
+        if all(reader.tie == i or self._ended(reader.tie) for reader in readers):
+            h = self.activity.h[i]
+            self.errors[i], self.rows[i] = h.new_empty(0, h.shape[-1]), Selection(h.new_empty(0, dtype=torch.long))
+            return
         if inflow.row_by_row and self.rows[readers[0].tie] is not None:
             self._selected(i, readers[0])
             return
@@ -242,33 +278,42 @@ class Walk:
 
     def _selected(self, i: int, reader: Reader) -> None:
         """The rows alone in which the one reader still has an error."""
-        theirs, numbers = self.errors[reader.tie], self.rows[reader.tie]
+        theirs, selection = self.errors[reader.tie], self.rows[reader.tie]
         matrix = self.rule.carrier(self.graph, reader.read)
         assert theirs is not None
-        assert numbers is not None
+        assert selection is not None
         assert matrix is not None
+        end = len(selection)
+        at_once = end if theirs.is_cuda else self.ROWS_AT_ONCE
+        parts = [slice(start, min(end, start + at_once)) for start in range(0, end, at_once)]
         found = [
-            self.rule.hidden_error(self, i, Rows(some), d @ matrix)
-            for some, d in zip(numbers.split(self.ROWS_AT_ONCE), theirs.split(self.ROWS_AT_ONCE), strict=True)
+            self.rule.hidden_error(self, i, Rows(part, None, selection), rows_of(theirs, part) @ matrix)
+            for part in parts
         ]
-        self.errors[i], self.rows[i] = torch.cat(found), numbers
+        self.errors[i], self.rows[i] = found[0] if len(found) == 1 else torch.cat(found), selection
 
     def _leave_out(self, i: int) -> None:
         """Take the rows at which the rule halted out of the errors of a tie."""
-        d, kept, numbers = self.errors[i], self.kept[i], self.rows[i]
+        d, kept, before = self.errors[i], self.kept[i], self.rows[i]
         if d is None or kept is None or kept.dim() > 1:  # the models of a stack halt at different rows
             return
-        still = (kept if numbers is None else kept[numbers]).nonzero().squeeze(-1)
+        still = kept.nonzero().squeeze(-1)
         if len(still) <= self.WORTH_IT * d.shape[-2]:
             self.errors[i] = d.index_select(-2, still)
-            self.rows[i] = still if numbers is None else numbers[still]
+            self.rows[i] = Selection(still if before is None else before.numbers.index_select(0, still))
+            self.kept[i] = None
+
+    def _ended(self, i: int) -> bool:
+        """Whether all rows of a tie have left."""
+        selection = self.rows[i]
+        return selection is not None and len(selection) == 0
 
     def all_rows(self, i: int) -> Tensor | None:
         """The errors of a tie with zeros in the rows that were left out."""
-        d, numbers = self.errors[i], self.rows[i]
-        if d is None or numbers is None:
+        d, selection = self.errors[i], self.rows[i]
+        if d is None or selection is None:
             return d
-        return torch.zeros_like(self.activity.h[i]).index_copy_(-2, numbers, d)
+        return torch.zeros_like(self.activity.h[i]).index_copy_(-2, selection.numbers, d)
 
     def _output_targets(self, targets: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
         bases = [tied.base for tied in self.graph.ties if tied.subgraph.is_output]

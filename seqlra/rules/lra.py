@@ -30,6 +30,7 @@ class _LRA(Rule):
         c2: bound on the norm of a displacement; None: no bound.
         c2_per: whether c2 bounds each sample's displacement or the whole mini-batch's.
         epsilon: a subgraph whose local loss is under this is left as it is, and so is all below it; 0: never.
+        epsilon_output: the same for outputs, whose losses are on a scale of their own; None: epsilon.
         epsilon_per: whether that is decided for each sample or for the mini-batch by its mean loss.
         skip: with epsilon per sample, leave samples out of the computation where they are already aligned. The
             updates are the same; it saves time, and costs a look at the device at every subgraph.
@@ -40,6 +41,7 @@ class _LRA(Rule):
     c2: float | None = 10.0
     c2_per: Literal["sample", "batch"] = "sample"
     epsilon: float = 0.0
+    epsilon_output: float | None = None
     epsilon_per: Literal["sample", "batch"] = "sample"
     skip: bool = False
 
@@ -48,20 +50,30 @@ class _LRA(Rule):
         require(self.beta > 0, f"beta must be above 0, not {self.beta}")
         for name, bound in (("c1", self.c1), ("c2", self.c2)):
             require(bound is None or bound > 0, f"{name} must be above 0 (or left off), not {bound}")
-        require(self.epsilon >= 0, f"epsilon must not be negative: {self.epsilon}")
+        for name, threshold in (("epsilon", self.epsilon), ("epsilon_output", self.epsilon_output)):
+            require(threshold is None or threshold >= 0, f"{name} must not be negative: {threshold}")
         for name, per in (("c2_per", self.c2_per), ("epsilon_per", self.epsilon_per)):
             require(per in ("sample", "batch"), f"{name} must be sample or batch, not {per!r}")
-        require(not self.skip or self.epsilon > 0, "skip leaves out what is under epsilon; give an epsilon above 0")
+        require(not self.skip or self.halts, "skip leaves out what is under epsilon; give an epsilon above 0")
+
+    @property
+    def halts(self) -> bool:
+        """Whether there is a threshold under which subgraphs are left alone."""
+        return max(self.epsilon, self.epsilon_output or 0.0) > 0
 
     @property
     def skips(self) -> bool:
         """Whether aligned samples leave the computation."""
-        return self.skip and self.epsilon > 0 and self.epsilon_per == self.c2_per == "sample"
+        return self.skip and self.epsilon_per == self.c2_per == "sample"
+
+    def threshold(self, output: bool) -> float:
+        """The epsilon of an output, or of a hidden subgraph."""
+        return self.epsilon if self.epsilon_output is None or not output else self.epsilon_output
 
     def output_error(self, walk: Walk, tie: int) -> Tensor:
         """The error of an output, 0 where its loss is already under epsilon (the while of Algorithm 2)."""
         d = super().output_error(walk, tie)
-        if not self.epsilon:
+        if not self.halts:
             return d
         copies = range(walk.graph.ties[tie].copies)
         loss = walk.output_loss(tie).value(walk.activity.h[tie], walk.targets[tie])
@@ -70,14 +82,15 @@ class _LRA(Rule):
     def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """Set the target ``y = f(h - beta * Normalize(displacement))`` and return ``dL(z, y)/dz * f'(h)``."""
         h, z = walk.state(tie, rows)
-        y = self.target(walk, tie, rows, incoming)
+        y = self.target(walk, tie, rows, h, z, incoming)
         loss = walk.local_loss(tie)
         d = loss.gradient(z, y) * walk.f(tie).derivative(h, z)
-        return self._halt(walk, tie, rows, loss.value(z, y), d) if self.epsilon else d
+        # the rows of a selection all have an error, so only a threshold of their own can halt them
+        may_halt = self.epsilon > 0 or (self.halts and rows.selection is None)
+        return self._halt(walk, tie, rows, loss.value(z, y), d) if may_halt else d
 
-    def target(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        """The target y of these rows, ``(*stack, rows, units)``."""
-        h, _ = walk.state(tie, rows)
+    def target(self, walk: Walk, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
+        """The target y of these rows, whose state is h and z: ``(*stack, rows, units)``."""
         return walk.f(tie).f(self.displaced(h, incoming, rows))
 
     def displaced(self, h: Tensor, displacement: Tensor, rows: Rows) -> Tensor:
@@ -126,13 +139,15 @@ class _LRA(Rule):
     def _halt(self, walk: Walk, tie: int, rows: Rows, loss: Tensor, d: Tensor) -> Tensor:
         """``d`` with the rows of the subgraphs whose loss is under epsilon set to 0.
 
-        An error of 0 displaces nothing below, where the loss is then 0 too: that is how the walk stops.
+        An error of 0 displaces nothing below, where the loss is then 0 too: that is how the walk stops, which is why a
+        loss of 0 is under an epsilon of 0.
         """
         if self.epsilon_per == "batch":
             assert rows.copies is not None
             mean = loss.unflatten(-1, (len(rows.copies), -1)).mean(-1)
             loss = mean.repeat_interleave(walk.activity.batch, -1)
-        keep = (loss >= self.epsilon).to(d.dtype)
+        least = max(self.threshold(walk.graph.ties[tie].subgraph.is_output), torch.finfo(loss.dtype).tiny)
+        keep = (loss >= least).to(d.dtype)
         walk.keep(tie, rows, keep)
         return d * keep.unsqueeze(-1)
 
@@ -186,19 +201,21 @@ class LRADiff(_LRA):
         """Down the derivative of f, too, unless the output itself is displaced."""
         return incoming if self.form == "post" else incoming * walk.f(tie).derivative(*walk.state(tie, rows))
 
-    def target(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def target(self, walk: Walk, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
         """K steps of lines "Find target for layer l - 1", re-running the subgraphs that read these rows."""
-        f, (h_bar, z_bar) = walk.f(tie), walk.state(tie, rows)
+        f, h_bar, z_bar = walk.f(tie), h, z
         if self.form == "post":
             return self.displaced(z_bar, incoming, rows)
-        if walk.targets[tie].numel() == 0:
+        kept = rows.selection is None  # the subgraphs below may ask how far from its target this one is
+        if kept and walk.targets[tie].numel() == 0:
             walk.targets[tie] = torch.zeros_like(walk.activity.z[tie])
         for step in range(self.steps):
             if step:
                 incoming = self._again(walk, tie, rows, z_bar)
             h_bar = self.displaced(h_bar, incoming * f.derivative(h_bar, z_bar), rows)
             z_bar = f.f(h_bar)
-        walk.targets[tie][..., rows.index, :] = z_bar  # the subgraphs below may ask how far from it this one is
+        if kept:
+            walk.targets[tie][..., rows.index, :] = z_bar
         return z_bar
 
     def _again(self, walk: Walk, tie: int, rows: Rows, z_bar: Tensor) -> Tensor:
