@@ -423,6 +423,52 @@ DEFECTS = (
         ("the least certain first", "descending=True", "descending=False"),
     ),
     *in_file(
+        "paper/reproduction.py",
+        "reproduce",
+        ("other settings go unnoticed", "if run.config.exists() and _settings(", "if False and _settings("),
+        ("a run of the fewest epochs is shown", "wanted = max(runs,", "wanted = min(runs,"),
+        ("one run twice in a group", "if member not in together:", "if True:"),
+        ("fine-tuned with what it starts from", "config.network.init_from is not None])", "False])"),
+        ("seeds of many cells in one stream", "if member.seed == seed)", "if True)"),
+        (
+            "another seed's weights to start from",
+            "self.member(cell.after, epochs, seed)",
+            "self.member(cell.after, epochs, 0)",
+        ),
+    ),
+    *in_file(
+        "paper/exhibit.py",
+        "reproduce",
+        ("the difference turned round", "self.mean - self.paper:+", "self.paper - self.mean:+"),
+        ("the variance for the spread", "statistics.stdev(", "statistics.variance("),
+    ),
+    *in_file(
+        "paper/cells.py",
+        "reproduce",
+        ("a cell before its source", "([cell.after] if cell.after else []), cell)", "[cell], cell.after or cell)"),
+        ("the epochs of a cell ignored", "scale if self.epochs is None else", "scale if True else"),
+    ),
+    *in_file(
+        "paper/table1.py",
+        "reproduce",
+        ("sigmoid's figures for tanh", "TABLE1[data, unit, rule]", 'TABLE1[data, "sigmoid", rule]'),
+    ),
+    *in_file(
+        "paper/table2.py",
+        "reproduce",
+        (
+            "epoch one of the long run",
+            "reproduction.found(cell(network, data), 1), ",
+            "reproduction.found(cell(network, data)), ",
+        ),
+    ),
+    *in_file(
+        "paper/table3.py",
+        "reproduce",
+        ("error told as accuracy", '100 - each["posterior"]["error"]', 'each["posterior"]["error"]'),
+        ("measured again", "if _path(run).exists() or not", "if not"),
+    ),
+    *in_file(
         "shelf.py",
         "compare",
         ("finished members run again", "if self.outcome(member) is None and", "if", "stack::TestCompare"),

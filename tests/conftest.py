@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from seqlra import Connection, Graph, Input, Subgraph, initialize, mlp
+from seqlra.cli import main
+from seqlra.tasks.idx import write_idx
+from seqlra.tasks.images import IDX_FILES
 
 torch.set_num_threads(1)  # the nets are tiny, and two threads that wait for each other are slower than one
 
@@ -24,6 +31,28 @@ def double_precision() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+Run = Callable[[str], SimpleNamespace]
+
+
+@pytest.fixture
+def seqlra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the console script in this process, in an empty folder: its status, standard output and error."""
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.chdir(tmp_path)
+
+    def run(arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["seqlra", *shlex.split(arguments)])
+        capsys.readouterr()
+        try:
+            status = main() or 0
+        except SystemExit as end:
+            status = end.code or 0
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
+
+    return run
 
 
 @pytest.fixture
@@ -100,3 +129,19 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: flo
     for name in one:
         scale = max(1.0, other[name].abs().max().item())
         assert (one[name] - other[name]).abs().max().item() < tolerance * scale, name
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 190 + 70 images of 6 x 5 pixels that can be learnt a little, in place of both datasets."""
+    folder, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for dataset in ("mnist", "fashion_mnist"):
+        (folder / dataset).mkdir()
+        for split, count in (("train", 190), ("t10k", 70)):
+            labels = random.integers(0, 10, count).astype(np.uint8)
+            shades = random.integers(0, 90, (count, 6, 5)).astype(np.uint8)
+            shades[np.arange(count), labels % 6, labels % 5] += 160
+            for name, axes in IDX_FILES.items():
+                if name.startswith(split):
+                    write_idx(folder / dataset / f"{name}.gz", shades if axes == 3 else labels)
+    return folder

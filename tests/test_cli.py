@@ -5,41 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import Run
 
-from seqlra.cli import main
 from seqlra.cli.options import bound, hidden_sizes
 from seqlra.errors import SeqlraError
 
-Run = Callable[[str], SimpleNamespace]
 SHORT = "--hidden 16,12 --valid 13000 --epochs 2"
-
-
-@pytest.fixture
-def seqlra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], SimpleNamespace]:
-    """Runs the console script in this process, in an empty folder: its status, standard output and error."""
-    torch.set_default_dtype(torch.float32)
-    monkeypatch.chdir(tmp_path)
-
-    def run(arguments: str) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["seqlra", *arguments.split()])
-        capsys.readouterr()
-        try:
-            status = main() or 0
-        except SystemExit as end:
-            status = end.code or 0
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
-
-    return run
 
 
 def test_training_leaves_every_promised_file_and_one_json_object(seqlra: Run, tmp_path: Path) -> None:

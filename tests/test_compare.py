@@ -5,48 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from conftest import Run
 from matplotlib.image import imread
 from torch import Tensor
 
 from seqlra import checkpoint, comparison
-from seqlra.cli import compare, main, show
+from seqlra.cli import compare, show
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.plotting import Curves, save_curves
 from seqlra.training import Trainer
 
-Run = Callable[[str], SimpleNamespace]
 SHORT = "--hidden 12,8 --valid 13000 --epochs 2 --threads 1"
 TIMES = {"train_seconds", "samples_per_second", "tokens_per_second", "ms_per_update", "out"}
-
-
-@pytest.fixture
-def seqlra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the console script in this process, in an empty folder: its status, standard output and error."""
-    torch.set_default_dtype(torch.float32)
-    monkeypatch.chdir(tmp_path)
-
-    def run(arguments: str) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["seqlra", *shlex.split(arguments)])
-        capsys.readouterr()
-        try:
-            status = main() or 0
-        except SystemExit as end:
-            status = end.code or 0
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
-
-    return run
 
 
 def read(path: Path) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -13,16 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from conftest import Run
 from torch import Tensor
 
 from seqlra import SeqlraError, checkpoint, stacks
-from seqlra.cli import main, show
+from seqlra.cli import show
 from seqlra.config import Config
 from seqlra.errors import Diverged
 from seqlra.experiments import Experiment, begin, prepare, train
@@ -30,27 +28,11 @@ from seqlra.presets import mlp_config, rnn_config
 from seqlra.rundir import RunDirectory, StackDirectory
 from seqlra.stacks import begin_stack, spread, train_stack
 from seqlra.tasks.classification import Classification
-from seqlra.tasks.idx import write_idx
-from seqlra.tasks.images import IDX_FILES, Split
+from seqlra.tasks.images import Split
 from seqlra.training import Stopped, Trainer
 
 OF_A_CLOCK = {"train_seconds", "samples_per_second", "tokens_per_second", "ms_per_update", "seconds", "out"}
 SEEDS = (3, 0, 7)
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 190 + 70 images of 6 x 5 pixels that can be learnt a little, in place of MNIST."""
-    folder, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    (folder / "mnist").mkdir()
-    for split, count in (("train", 190), ("t10k", 70)):
-        labels = random.integers(0, 10, count).astype(np.uint8)
-        shades = random.integers(0, 90, (count, 6, 5)).astype(np.uint8)
-        shades[np.arange(count), labels % 6, labels % 5] += 160
-        for name, axes in IDX_FILES.items():
-            if name.startswith(split):
-                write_idx(folder / "mnist" / f"{name}.gz", shades if axes == 3 else labels)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -403,28 +385,6 @@ def test_a_checkpoint_of_another_stack_is_refused(images: Path, tmp_path: Path, 
 def test_the_spread_of_figures() -> None:
     assert spread([4.0, None, 7.0]) == {"mean": 5.5, "min": 4.0, "max": 7.0, "all": [4.0, None, 7.0]}
     assert spread([None]) == {"mean": None, "min": None, "max": None, "all": [None]}
-
-
-Run = Callable[[str], SimpleNamespace]
-
-
-@pytest.fixture
-def seqlra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the console script in this process, in an empty folder: its status, standard output and error."""
-    torch.set_default_dtype(torch.float32)
-    monkeypatch.chdir(tmp_path)
-
-    def run(arguments: str) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["seqlra", *shlex.split(arguments)])
-        capsys.readouterr()
-        try:
-            status = main() or 0
-        except SystemExit as end:
-            status = end.code or 0
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
-
-    return run
 
 
 def read(path: Path) -> Any:

@@ -29,7 +29,7 @@ SCALE = "Scale"
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="list, all, or one of table1 to table4, figure2 to figure7.")],
+    name: Annotated[str, typer.Argument(help="list, all, or one of table1 to table4, figure2 to figure7, sequences.")],
     scale: Annotated[
         Literal["quick", "paper"],
         option(SCALE, "quick: minutes on two cores, with fewer epochs and seeds; paper: the paper's epochs."),
@@ -171,11 +171,17 @@ class Todo:
 
 
 def effort(member: Member) -> float:
-    """How long a run takes, in a unit of no name: by how often what it does is done, and how large its layers are."""
-    config = member.config
+    """About how long a run takes, in a unit of no name: by how many updates it makes, and how large its layers are."""
+    from seqlra.config import Text
+
+    config, data = member.config, member.config.data
     sizes = [784, *config.network.hidden, 10]
+    rows, samples, factor = config.optimisation.batch_size or 1, 50_000, 1.0
+    if isinstance(data, Text):
+        rows, samples = data.streams * data.unroll, 900_000
     weights = sum(below * above for below, above in pairwise(sizes))
-    batch = config.optimisation.batch_size or 1
-    update = 5e5 * len(sizes) + batch * weights  # what every layer costs, whatever its size, and its products
-    factor = {"dtp": 2.0}.get(config.rule["name"], 1.0) + 0.7 * (config.rule.get("steps", 1) - 1)
-    return factor * update * (config.optimisation.epochs or 1) / batch
+    update = 1e6 * len(sizes) + rows * weights  # what every layer costs, whatever its size, and its products
+    if config.rule["name"] == "dtp":
+        factor = 2.0
+    factor += 0.7 * (config.rule.get("steps", 1) - 1)
+    return factor * update * (config.optimisation.epochs or 1) * samples / rows

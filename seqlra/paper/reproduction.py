@@ -79,8 +79,9 @@ class Reproduction(Shelf):
         for cell in with_sources(cells):
             for seed in range(cell.at(scale).seeds):
                 member = self.member(cell, cell.at(scale).epochs, seed)
-                of_start = member.config.network.init_from
-                alike.setdefault(json.dumps([shared(member.config), of_start is not None]), []).append(member)
+                together = alike.setdefault(_kind(member.config), [])
+                if member not in together:  # a cell of fixed epochs may be that of the scale
+                    together.append(member)
         return [group for members in alike.values() for group in _groups(members)]
 
     def left(self, group: str, members: Sequence[Member], stacked: bool = True) -> list[list[Member]]:
@@ -123,6 +124,11 @@ class Reproduction(Shelf):
                 f"{run.path} was run with other settings than those of this version; "
                 "remove it to run it again, or choose another --out"
             )
+
+
+def _kind(config: Config) -> str:
+    """The same for members that can be trained together: those that start from another run come later than it."""
+    return json.dumps([shared(config), config.network.init_from is not None])
 
 
 def _groups(members: Sequence[Member]) -> Iterator[Group]:

@@ -62,6 +62,6 @@ class Table4(Exhibit):
 
 NOTE = (
     "Ours (the paper's, the difference). All of ours are of the epoch that validation chose; the paper's of "
-    "pre-training are of the last one. Our training error is the mean over the epoch, while the weights change. Fine-tuning sums "
-    "updates over a mini-batch, as LRA does in Table 1; the paper does not say."
+    "pre-training are of the last one. Our training error is the mean over the epoch, while the weights "
+    "change. Fine-tuning sums updates over a mini-batch, as LRA does in Table 1; the paper does not say."
 )
