@@ -111,8 +111,9 @@ def logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
 
 
-def draw_curves(axes: Axes, curves: Curves, nth: int, of: int) -> None:
-    """Draw one label of several, the ``nth`` (from 0): a line through its means, with marks where no other has any."""
+def draw_curves(axes: Axes, curves: Curves, nth: int, of: int, apart: bool = True) -> None:
+    """Draw one label of several, the ``nth`` (from 0): a line through its means, with marks where no other has any, or
+    (not ``apart``) at the epochs, up to `MANY_EPOCHS` of them."""
     low, means, high = np.array(curves.bands()).reshape(-1, 3).T
     above = (of - 1 - nth) / max(of - 1, 1)  # from 1, drawn first, to 0, drawn last
     style: dict[str, Any] = {
@@ -129,6 +130,8 @@ def draw_curves(axes: Axes, curves: Curves, nth: int, of: int) -> None:
     epochs = np.arange(1, len(means) + 1)
     rounds = max(MARKS // of, 2)  # of marks, one a label in each
     marks = 1 + (len(epochs) - 1) * (np.arange(rounds) + (nth + 0.5) / of) / rounds
+    if not apart and len(epochs) <= MANY_EPOCHS:
+        marks = epochs.astype(float)
     x = np.union1d(epochs, marks)
     straight = axes.get_yscale() == "linear"
     y = np.interp(x, epochs, means) if straight else np.exp(np.interp(x, epochs, np.log(means)))

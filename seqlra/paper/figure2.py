@@ -37,7 +37,7 @@ def network(data: str, rule: str) -> dict[str, Any]:
 
 def diff(data: str, steps: int) -> Cell:
     """LRA-diff with K steps a subgraph."""
-    return Cell(f"{data}-3x64-tanh-lra-diff-k{steps}", network(data, "lra-diff"), {"inner_steps": steps})
+    return Cell(f"{data}-3x64-tanh-lra-diff-k{steps}", network(data, "lra-diff"), {"steps": steps})
 
 
 def fdbk(data: str, std: float) -> Cell:
@@ -64,7 +64,7 @@ class Figure2(Exhibit):
 
     def cells(self) -> list[Cell]:
         """LRA-fdbk first, and the costly ones, of many steps, last."""
-        by_cost = [(cell.rule.get("inner_steps", 0), cell) for *_, cell in each(GRID)]
+        by_cost = [(cell.rule.get("steps", 0), cell) for *_, cell in each(GRID)]
         return [cell for _, cell in sorted(by_cost, key=lambda pair: pair[0])]
 
     def page(self, reproduction: Reproduction) -> Page | None:
@@ -83,6 +83,6 @@ class Figure2(Exhibit):
 
 NOTE = (
     "Error on the validation images in percent; the paper shows it on the test images, without figures, for the first "
-    "five of 100 epochs. It says: larger K is better and sooner, with little left to gain from 30 to 50; LRA-fdbk, at K "
-    "= 1, reaches the same; the standard deviation of its feedback matters less than K does."
+    "five of 100 epochs. It says: larger K is better and sooner, with little left to gain from 30 to 50; LRA-fdbk, at "
+    "K = 1, reaches the same; the standard deviation of its feedback matters less than K does."
 )

@@ -58,6 +58,7 @@ def draw(
     axis: str,
     finish: Callable[[Axes], None] = lambda axes: None,
     log: bool = False,
+    apart: bool = False,
 ) -> bool:
     """Draw what there is of a grid; returns whether there was anything.
 
@@ -67,6 +68,7 @@ def draw(
         key, axis: what the curves are, by its name in ``metrics.jsonl``, and what the axis calls it.
         finish: adds to a panel what is not a curve.
         log: whether that axis is logarithmic.
+        apart: whether marks stand where no other curve has any, since curves may coincide, or at the epochs.
     """
     if not any(reproduction.found(cell) for _, _, cell in each(grid)):
         return False
@@ -75,20 +77,21 @@ def draw(
     places = figure.subplots(len(grid), len(grid[0]), squeeze=False, sharey="row")
     for panels, row in zip(grid, places, strict=True):
         for panel, axes in zip(panels, row, strict=True):
-            _draw_panel(reproduction, panel, axes, key, log)
+            if log:
+                logarithmic(axes)
+            _draw_panel(reproduction, panel, axes, key, apart)
             finish(axes)
-            axes.legend()
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend()
         row[0].set_ylabel(axis)
     save_figure(figure, path)
     return True
 
 
-def _draw_panel(reproduction: Reproduction, panel: Panel, axes: Axes, key: str, log: bool) -> None:
-    if log:
-        logarithmic(axes)
+def _draw_panel(reproduction: Reproduction, panel: Panel, axes: Axes, key: str, apart: bool) -> None:
     for nth, (label, cell) in enumerate(panel.cells.items()):
         if found := reproduction.found(cell):  # its colour stays its own, whatever is missing
-            draw_curves(axes, curves(found, key, label), nth, len(panel.cells))
+            draw_curves(axes, curves(found, key, label), nth, len(panel.cells), apart)
     axes.set_title(panel.title)
     axes.grid(alpha=0.3, which="both")
     by_epoch(axes)
@@ -124,5 +127,5 @@ def _after(epoch: int, name: str, found: Curves, papers: Mapping[str, float]) ->
 
 def not_run(reproduction: Reproduction, cells: Sequence[Cell]) -> list[str]:
     """A sentence about the cells that are still missing; none where none is."""
-    missing = [cell.name for cell in cells if not reproduction.found(cell)]
+    missing = [cell.name for cell in cells if not reproduction.found(cell, cell.epochs)]
     return [f"Not run yet: {', '.join(missing)}."] if missing else []
