@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run
+from conftest import Run, finished
 from matplotlib.image import imread
 
 from seqlra import SeqlraError, checkpoint
@@ -24,7 +24,6 @@ from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, markdown, what_ran
 from seqlra.paper.reproduction import Reproduction
 from seqlra.paper.sequences import Sequences
 from seqlra.paper.sequences import cell as sequence
-from seqlra.rundir import RunDirectory
 from seqlra.training import Trainer
 
 CPU = Machine("cpu", 1)
@@ -259,20 +258,6 @@ def test_the_published_figures_are_those_of_the_paper() -> None:
         assert [tuple(map(float, row[1:])) for row in printed if row[0] == words] == [own]
 
 
-def fake(shelf: Reproduction, cell: Cell, epochs: int, errors: list[float], metric: str = "error") -> None:
-    """Finished runs of a cell that nobody trained, one a seed."""
-    for seed, error in enumerate(errors):
-        run = RunDirectory(shelf.path / f"{cell.name}-{epochs}ep-seed{seed}")
-        run.path.mkdir(parents=True)
-        told: dict[str, Any] = {f"{split}_{metric}": error + nth for nth, split in enumerate(("test", "valid"))}
-        told |= {"train_error": error - 1, "best_epoch": epochs, "steps": 100 * epochs, "train_seconds": 30.0}
-        run.write_json(run.result, {**told, "device": "cpu", "threads": 1, "versions": {"torch": "2"}})
-        rows = [
-            {"epoch": n + 1, "step": 100 * n, "seconds": 9.0 * n, f"valid_{metric}": error + n} for n in range(epochs)
-        ]
-        run.write_metrics(rows)
-
-
 def told_of(exhibit: Exhibit, shelf: Reproduction) -> tuple[dict[str, Entry], list[list[str]]]:
     page = exhibit.page(shelf)
     assert page is not None
@@ -283,9 +268,9 @@ def told_of(exhibit: Exhibit, shelf: Reproduction) -> tuple[dict[str, Entry], li
 def test_table1_sets_every_cell_beside_its_own_figure_of_the_paper(tmp_path: Path) -> None:
     shelf = Reproduction(tmp_path, CPU)
     assert table1.Table1().page(shelf) is None
-    fake(shelf, table1.cell("fashion_mnist", "tanh", "dfa", 0.05), 3, [14.0, 16.0])
-    fake(shelf, table1.cell("fashion_mnist", "tanh", "dfa", 0.1), 100, [13.0])
-    fake(shelf, table1.cell("mnist", "sigmoid", "dtp", 0.0), 3, [80.0])
+    finished(shelf, table1.cell("fashion_mnist", "tanh", "dfa", 0.05), 3, [14.0, 16.0])
+    finished(shelf, table1.cell("fashion_mnist", "tanh", "dfa", 0.1), 100, [13.0])
+    finished(shelf, table1.cell("mnist", "sigmoid", "dtp", 0.0), 3, [80.0])
     entries, rows = told_of(table1.Table1(), shelf)
     assert entries["fashion_mnist, tanh, dfa, std 0.05"].told() == "**15.00** ± 1.41 (13.95, +1.05)"
     assert entries["fashion_mnist, tanh, dfa, std 0.1"].paper == 14.13
@@ -310,10 +295,10 @@ def test_table1_trains_what_the_paper_says() -> None:
 
 def test_table2_tells_epoch_one_from_a_run_of_one_epoch(tmp_path: Path) -> None:
     shelf = Reproduction(tmp_path, CPU)
-    fake(shelf, table2.cell("relu6", "mnist"), 1, [9.0])
+    finished(shelf, table2.cell("relu6", "mnist"), 1, [9.0])
     entries, rows = told_of(table2.Table2(), shelf)
     assert rows[1] == ["relu6", "mnist", "**9.00** (8.6, +0.40)", "9.00", "3.14", "-", "1 of 1 (69 of 100)"]
-    fake(shelf, table2.cell("relu6", "mnist"), 4, [3.0])
+    finished(shelf, table2.cell("relu6", "mnist"), 4, [3.0])
     entries, rows = told_of(table2.Table2(), shelf)
     assert entries["relu6, mnist, best"].told() == "**3.00** (2.18, +0.82)"
     assert rows[1][2:5] == ["**9.00** (8.6, +0.40)", "6.00", "3.14"]
@@ -356,7 +341,7 @@ def test_table4_starts_fine_tuning_from_what_pre_training_chose(tmp_path: Path) 
     before = shelf.member(cells[0], 7, 1).config
     assert (before.optimisation.optimizer, before.optimisation.lr, before.network.weight_std) == ("adam", 0.0002, 0.05)
     assert before.diagnose == 1000
-    fake(shelf, table4.cell("lra", "finetuned"), 7, [11.0])
+    finished(shelf, table4.cell("lra", "finetuned"), 7, [11.0])
     _, rows = told_of(table4.Table4(), shelf)
     assert rows[1] == [
         *("lra, finetuned", "**10.00** (0.13, +9.87)", "**12.00** (10.11, +1.89)", "**11.00** (11.32, -0.32)", "7")
@@ -366,13 +351,13 @@ def test_table4_starts_fine_tuning_from_what_pre_training_chose(tmp_path: Path) 
 def test_sequences_have_both_lengths_and_a_picture(tmp_path: Path) -> None:
     shelf = Reproduction(tmp_path, CPU)
     assert not Sequences().draw(shelf, tmp_path / "none.png")
-    fake(shelf, sequence("lra-fdbk", 256), 3, [2.9], "bpc")
-    fake(shelf, sequence("lra-fdbk", 256), 9, [2.5, 2.6], "bpc")
+    finished(shelf, sequence("lra-fdbk", 256), 3, [2.9], "bpc")
+    finished(shelf, sequence("lra-fdbk", 256), 9, [2.5, 2.6], "bpc")
     entries, rows = told_of(Sequences(), shelf)
     assert entries["LRA-fdbk, 256 units, 9 epochs"].figures == (2.5, 2.6)
     assert rows[1] == ["LRA-fdbk", "256", "3", "**2.90**", "300", "30", "100.0"]
     assert Sequences().draw(shelf, tmp_path / "one.png")
-    fake(shelf, sequence("backprop", 512), 9, [2.2], "bpc")
+    finished(shelf, sequence("backprop", 512), 9, [2.2], "bpc")
     assert Sequences().draw(shelf, tmp_path / "two.png")
     one, two = imread(tmp_path / "one.png"), imread(tmp_path / "two.png")
     assert one.shape == two.shape
@@ -398,7 +383,7 @@ def test_effort_grows_with_what_there_is_to_do(tmp_path: Path) -> None:
 
 def test_a_damaged_result_is_told(tmp_path: Path) -> None:
     shelf = Reproduction(tmp_path, CPU)
-    fake(shelf, FIRST, 2, [5.0])
+    finished(shelf, FIRST, 2, [5.0])
     (tmp_path / "mnist-lra-2ep-seed0/result.json").write_text("{")
     with pytest.raises(SeqlraError, match="damaged"):
         shelf.found(FIRST)

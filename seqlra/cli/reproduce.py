@@ -29,7 +29,9 @@ SCALE = "Scale"
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="list, all, or one of table1 to table4, figure2 to figure7, sequences.")],
+    name: Annotated[
+        str, typer.Argument(help="list, all, or one of table1 to table4, figure2 to figure7, sequences, claims.")
+    ],
     scale: Annotated[
         Literal["quick", "paper"],
         option(SCALE, "quick: minutes on two cores, with fewer epochs and seeds; paper: the paper's epochs."),
@@ -75,7 +77,7 @@ def reproduce(
     machine = Machine(pick_device(device).type, set_threads(threads), folder, compile)
     reproduction = Reproduction(out, machine)
     work = [(exhibit, _cells(exhibit, only), _scale(exhibit, scale, epochs, seeds)) for exhibit in chosen]
-    if not any(cells for _, cells, _ in work):
+    if only is not None and not any(cells for _, cells, _ in work):
         raise SeqlraError(f"no cell of {name} fits --only {only!r}; seqlra reproduce list names some")
     _run(reproduction, work, json)
 
@@ -85,11 +87,12 @@ def _list() -> None:
     from seqlra.paper.exhibits import EXHIBITS
 
     def told(scale: Scale) -> str:
-        return f"{scale.epochs} epochs, {scale.seeds} seed{'s' if scale.seeds > 1 else ''}"
+        return f"{scale.epochs} epoch{'s'[: scale.epochs - 1]}, {scale.seeds} seed{'s'[: scale.seeds - 1]}"
 
     rows = [
-        (each.name, each.title, str(len(cells := each.cells())), told(each.quick), told(each.paper), cells[0].name)
+        (each.name, each.title, str(len(cells)), told(each.quick), told(each.paper), cells[0].name)
         for each in EXHIBITS.values()
+        if (cells := each.cells())
     ]
     table("the paper", rows, ("", "", "cells", "quick", "paper", "such as"))
 

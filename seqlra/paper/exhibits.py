@@ -1,9 +1,16 @@
-"""Every table and figure of the paper, by name, and one page beyond it."""
+"""Every table and figure of the paper, by name, and the pages beyond them."""
 
 from __future__ import annotations
 
 from seqlra.errors import unknown
+from seqlra.paper.claims import Claims
 from seqlra.paper.exhibit import Exhibit
+from seqlra.paper.figure2 import Figure2
+from seqlra.paper.figure3 import Figure3
+from seqlra.paper.figure4 import Figure4
+from seqlra.paper.figure5 import Figure5
+from seqlra.paper.figure6 import Figure6
+from seqlra.paper.figure7 import Figure7
 from seqlra.paper.sequences import Sequences
 from seqlra.paper.table1 import Table1
 from seqlra.paper.table2 import Table2
@@ -11,7 +18,12 @@ from seqlra.paper.table3 import Table3
 from seqlra.paper.table4 import Table4
 
 EXHIBITS: dict[str, Exhibit] = {
-    exhibit.name: exhibit for exhibit in (Table1(), Table2(), Table3(), Table4(), Sequences())
+    exhibit.name: exhibit
+    for exhibit in (
+        *(Table1(), Table2(), Table3(), Table4()),
+        *(Figure2(), Figure3(), Figure4(), Figure5(), Figure6(), Figure7()),
+        *(Sequences(), Claims()),
+    )
 }
 
 

@@ -102,19 +102,32 @@ class Reproduction(Shelf):
         self.path.mkdir(parents=True, exist_ok=True)
         super().train(group, members, watching)
 
+    def lengths(self, cell: Cell) -> set[int]:
+        """Of how many epochs there are finished runs of a cell."""
+        return set(self._finished(cell))
+
     def found(self, cell: Cell, epochs: int | None = None) -> Found | None:
         """The finished runs of a cell: those of the most epochs, unless it is said how many; None where there are
-        none."""
+        none.
+
+        Raises:
+            SeqlraError: a result is damaged.
+        """
+        runs = self._finished(cell)
+        wanted = max(runs, default=0) if epochs is None else epochs
+        if wanted not in runs:
+            return None
+        return Found(wanted, tuple(run for _, run in sorted(runs[wanted].items())))
+
+    def _finished(self, cell: Cell) -> dict[int, dict[int, RunDirectory]]:
+        """By epochs and seed the finished runs of a cell."""
         runs: dict[int, dict[int, RunDirectory]] = {}
         for path in self.path.glob(f"{cell.name}-*ep-seed*"):
             length, _, seed = path.name.removeprefix(f"{cell.name}-").partition("ep-seed")
             run = RunDirectory(path)
             if length.isdigit() and seed.isdigit() and run.outcome() is not None:
                 runs.setdefault(int(length), {})[int(seed)] = run
-        wanted = max(runs, default=0) if epochs is None else epochs
-        if wanted not in runs:
-            return None
-        return Found(wanted, tuple(run for _, run in sorted(runs[wanted].items())))
+        return runs
 
     def _check(self, member: Member) -> None:
         """Raise `SeqlraError` where a run of that name has other settings."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from seqlra.evaluation import evaluate
@@ -74,13 +75,10 @@ class Table3(Exhibit):
         ran: list[Found] = []
         for method, data in product(METHODS, DATA):
             found = reproduction.found(cell(method, data))
-            known = [path for run in found.runs if (path := _path(run)).exists()] if found else []
-            if found is None or not known:
+            if found is None or not (errors := posterior_errors(found)):
                 continue
-            told = [reproduction.read_json(path) for path in known]
-            accuracies = tuple(100 - each["posterior"]["error"] for each in told)
-            own = Entry(f"{method}, {data}", accuracies, TABLE3[method, data], found.epochs)
-            one = 100 - sum(each["one_draw"]["error"] for each in told) / len(told)
+            own = Entry(f"{method}, {data}", tuple(100 - e for e in errors), TABLE3[method, data], found.epochs)
+            one = 100 - fmean(posterior_errors(found, "one_draw"))
             rows.append((method, data, own.told(), f"{100 - own.mean:.2f}", f"{one:.2f}", str(found.epochs)))
             entries.append(own)
             ran.append(found)
@@ -94,6 +92,12 @@ NOTE = (
     "Ours (the paper's, the difference). The caption of Table 3 says error; its numbers can only be accuracies, and so "
     "does its text read them. The paper trained 500 epochs."
 )
+
+
+def posterior_errors(found: Found, of: str = "posterior") -> list[float]:
+    """The test error of the posterior, or of ``one_draw``, of each run of which it has been measured."""
+    known = [run for run in found.runs if _path(run).exists()]
+    return [run.read_json(_path(run))[of]["error"] for run in known]
 
 
 def _path(run: RunDirectory) -> Path:
