@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seqlra.losses import OutputLoss as OutputLoss
     from seqlra.networks import elman as elman
     from seqlra.networks import mlp as mlp
+    from seqlra.recorded import RecordedUpdate as RecordedUpdate
     from seqlra.rules import Backprop as Backprop
     from seqlra.rules import DifferenceTargetPropagation as DifferenceTargetPropagation
     from seqlra.rules import DirectFeedbackAlignment as DirectFeedbackAlignment
@@ -48,6 +49,7 @@ _HOMES = {
     "seqlra.initialization": ("initialize",),
     "seqlra.losses": ("LocalLoss", "OutputLoss"),
     "seqlra.networks": ("elman", "mlp"),
+    "seqlra.recorded": ("RecordedUpdate",),
     "seqlra.rules": (
         "Backprop",
         "DifferenceTargetPropagation",

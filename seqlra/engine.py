@@ -15,6 +15,7 @@ from torch import Tensor
 from seqlra.activity import Activity
 from seqlra.graph import Graph
 from seqlra.rules.base import Rule, Selection, Walk
+from seqlra.scalars import ones
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,5 @@ def _add_product(total: Tensor, source: Tensor, d: Tensor, scale: float, before:
 
 
 def _add_sum(total: Tensor, d: Tensor, scale: float, before: int) -> None:
-    """``total = before * total + scale * sum d``, summed over rows."""
-    if before:
-        total.add_(d.sum(-2), alpha=scale)
-    else:
-        torch.sum(d, -2, out=total).mul_(scale)
+    """``total = before * total + scale * sum d``, summed over rows: the product with a row of ones, in one kernel."""
+    _add_product(total.unsqueeze(-2), ones(d.shape[-2], d), d, scale, before)

@@ -1,8 +1,8 @@
-"""Numbers as tensors without axes, made once: operands of fused operations such as ``torch.addcmul``."""
+"""Constant operands of fused operations such as ``torch.addcmul`` and ``torch.addmm``, made once."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -16,3 +16,13 @@ def scalar(value: float, like: Tensor) -> Tensor:
 @cache
 def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device)
+
+
+def ones(rows: int, like: Tensor) -> Tensor:
+    """A column ``(rows, 1)`` of ones of the type and on the device of ``like``; not to be written to."""
+    return _ones(rows, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)  # runs have few batch sizes; those of a long session would pile up
+def _ones(rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.ones(rows, 1, dtype=dtype, device=device)

@@ -19,15 +19,17 @@ import torch
 from torch import Tensor
 
 from seqlra import checkpoint
-from seqlra.compiled import CompiledUpdate, Outcome
+from seqlra.compiled import CompiledUpdate
 from seqlra.config import Optimisation
 from seqlra.diagnostics import Averages, diagnose
 from seqlra.engine import Step, update
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.graph import Graph
-from seqlra.optimizers import lr_at
+from seqlra.optimizers import lr_at, stepper
+from seqlra.recorded import RecordedUpdate
 from seqlra.rules import Rule
 from seqlra.rundir import RunDirectory, StackDirectory
+from seqlra.tracing import NotTraceable, Outcome, TracedUpdate
 
 Inputs = Tensor | Mapping[str, Tensor]
 Value = TypeVar("Value")
@@ -96,7 +98,7 @@ class Trainer:
         run: where the files go; those of a model of a stack into its own of ``run.runs``.
         checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
         diagnose_every: every how many updates one is diagnosed, from the first on; 0: never.
-        compiled: whether updates are compiled; those that are diagnosed run as they are.
+        compiled: whether updates are compiled rather than recorded; those that are diagnosed run as they are.
 
     Attributes:
         step: updates done; total: updates to do.
@@ -123,7 +125,9 @@ class Trainer:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
         self.settings, self.run = settings, run
         self.checkpoint_seconds, self.diagnose_every = checkpoint_seconds, diagnose_every
-        self.compiled = CompiledUpdate(graph, rule) if compiled else None
+        self.compiled = compiled
+        self.traced = self._traced()
+        self._step_optimizer = stepper(optimizer)
         self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
@@ -213,7 +217,7 @@ class Trainer:
         step = self._update(inputs, targets)
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.step, self.total, self.settings)
-        self.optimizer.step()
+        self._step_optimizer()
         row = self.log[self.step % len(self.log)]
         row[0] = step.loss
         row[1] = step.mistakes
@@ -223,12 +227,23 @@ class Trainer:
 
     def _update(self, inputs: Inputs, targets: Tensor) -> Step | Outcome:
         to_diagnose = self.diagnose_every and self.step % self.diagnose_every == 0
-        if self.compiled is not None and not to_diagnose:
-            return self.compiled(inputs, targets)
+        if self.traced is not None and not to_diagnose:
+            try:
+                return self.traced(inputs, targets)
+            except NotTraceable:
+                if self.compiled:  # which was asked for
+                    raise
+                self.traced = None
         step = update(self.graph, self.rule, inputs, targets)
         if to_diagnose:
             self.diagnostics.add(diagnose(step))
         return step
+
+    def _traced(self) -> TracedUpdate | None:
+        """Updates compiled if asked for; recorded where the rule allows it; None: by the engine itself."""
+        if self.compiled:
+            return CompiledUpdate(self.graph, self.rule)
+        return RecordedUpdate(self.graph, self.rule) if self.rule.repeats and not self.rule.skips else None
 
     def _end_epoch(self) -> None:
         """Measure on validation, keep the best weights, write metrics and a checkpoint."""

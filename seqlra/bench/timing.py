@@ -19,7 +19,8 @@ from torch import Tensor
 from seqlra.compiled import CompiledUpdate
 from seqlra.engine import update
 from seqlra.graph import Graph
-from seqlra.optimizers import make
+from seqlra.optimizers import make, stepper
+from seqlra.recorded import RecordedUpdate
 from seqlra.rules import Rule
 
 Update = Callable[[], object]
@@ -117,14 +118,18 @@ def matmul_rate(device: torch.device, n: int = 1024) -> float:
 
 
 def ours(graph: Graph, rule: Rule, optimizer: str, inputs: Any, targets: Tensor, compiled: bool = False) -> Update:
-    """One update by the engine, as it is or compiled, and one step of the optimiser; the step is tiny, so that nothing
-    runs away."""
-    steps = make(optimizer, graph.parameters(), lr=TINY)
-    updates = CompiledUpdate(graph, rule) if compiled else partial(update, graph, rule)
+    """One update and one step of the optimiser as training makes them: recorded (by the engine itself where the rule
+    skips), or compiled. The step is tiny, so that nothing runs away."""
+    step = stepper(make(optimizer, graph.parameters(), lr=TINY))
+    updates: Callable[..., object]
+    if compiled:
+        updates = CompiledUpdate(graph, rule)
+    else:
+        updates = partial(update, graph, rule) if rule.skips else RecordedUpdate(graph, rule)
 
     def one() -> None:
         updates(inputs, targets)
-        steps.step()
+        step()
 
     return one
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from seqlra.activity import Activity, null_state
-from seqlra.compiled import Outcome
 from seqlra.engine import Step
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.losses import OutputLoss
 from seqlra.subgraph import Input, Subgraph
 from seqlra.tasks.randomness import seeded
+from seqlra.tracing import Outcome
 
 Unroll = Callable[[int], Sequence[Input | Subgraph]]
 """The list of subgraphs over so many steps, all over the same parameters."""
