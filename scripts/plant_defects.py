@@ -656,6 +656,49 @@ DEFECTS = (
             "[seed[: nth + 1][-1] for seed in self.values if seed]",
         ),
     ),
+    *in_file(
+        "paper/panels.py",
+        "paper_figures",
+        ("colours by what is there", "nth, len(panel.cells), apart)", "len(axes.lines), len(panel.cells), apart)"),
+        ("the figure of the next epoch", "seed[epoch - 1]", "seed[min(epoch, len(seed) - 1)]"),
+        ("curves of the first seed", "for history in found.histories])", "for history in found.histories[:1]])"),
+    ),
+    *in_file(
+        "paper/figure3.py",
+        "paper_figures",
+        ("filters and pixels mixed up", "seen.T.reshape(-1, side, side)", "seen.reshape(-1, side, side)"),
+        ("a layer left out of the filters", "range(1, layer + 1)", "range(1, layer)"),
+        (
+            "filters of the longest run",
+            "reproduction.found(cell, cell.epochs) for label",
+            "reproduction.found(cell) for label",
+        ),
+    ),
+    *in_file(
+        "paper/figure5.py",
+        "paper_figures",
+        ("a walk that never stops", "rule={**base.rule, **HALTING}", "rule=base.rule"),
+    ),
+    *in_file(
+        "paper/figure6.py",
+        "paper_figures",
+        (
+            "laid out every time",
+            "and not (path := self._kept(reproduction, each, run)).exists():",
+            "and (path := self._kept(reproduction, each, run)):",
+        ),
+        ("an image its own neighbour", ".predict(None)", ".predict(z)"),
+        (
+            "the output among the latent layers",
+            "enumerate(graph.ties) if not tied.subgraph.is_output)",
+            "enumerate(graph.ties))",
+        ),
+    ),
+    *in_file(
+        "paper/figure7.py",
+        "paper_figures",
+        ("angles where epochs end", '[0, *(row["step"] for row in longest)]', '[*(row["step"] for row in longest)]'),
+    ),
 )
 
 
