@@ -332,7 +332,7 @@ def test_neighbours_tell_clusters_apart_and_no_image_is_its_own_neighbour() -> N
     classes = np.repeat([0, 1, 2], 15)
     apart = draw.normal(size=(45, 8)).astype(np.float32) + 50 * np.eye(8, dtype=np.float32)[classes]
     mixed = draw.normal(size=(45, 4)).astype(np.float32)
-    found = lay_out([apart, mixed], classes)
+    found = lay_out([apart, mixed], classes, 1)
     assert found.places.shape == (2, 45, 2)
     assert found.right[0] == 100.0
     assert found.right[1] < 70.0
@@ -340,10 +340,29 @@ def test_neighbours_tell_clusters_apart_and_no_image_is_its_own_neighbour() -> N
     to_middles = np.linalg.norm(found.places[0][:, None] - middles, axis=-1)
     assert (to_middles.argmin(-1) == classes).all()  # neighbours stay neighbours in the plane
     alone = np.arange(45)
-    assert lay_out([mixed], alone).right[0] == 0.0
+    assert lay_out([mixed], alone, 1).right[0] == 0.0
 
 
-def as_they_are(layers: Sequence[np.ndarray], classes: np.ndarray) -> Latent:
+def test_images_are_laid_out_in_as_many_threads_as_the_machine_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn.manifold
+    from threadpoolctl import threadpool_info
+
+    told: list[set[int]] = []
+
+    class Asking(sklearn.manifold.TSNE):
+        """t-SNE that notes how many threads it has."""
+
+        def fit_transform(self, X: np.ndarray, y: None = None) -> np.ndarray:
+            told.append({pool["num_threads"] for pool in threadpool_info()})
+            return X[:, :2]
+
+    monkeypatch.setattr(sklearn.manifold, "TSNE", Asking)
+    for threads in (1, 2):
+        lay_out([np.eye(12, dtype=np.float32)], np.repeat([0, 1], 6), threads)
+    assert told == [{1}, {2}]
+
+
+def as_they_are(layers: Sequence[np.ndarray], classes: np.ndarray, threads: int) -> Latent:
     """The first two units of each layer in place of t-SNE, which takes its time."""
     return Latent(np.stack([z[:, :2] for z in layers]), classes, np.array([50.0] * len(layers)))
 
@@ -387,9 +406,9 @@ def test_latent_layers_are_laid_out_once_and_kept_with_the_run(
 ) -> None:
     laid_out: list[list[np.ndarray]] = []
 
-    def count(layers: list[np.ndarray], classes: np.ndarray) -> Latent:
+    def count(layers: list[np.ndarray], classes: np.ndarray, threads: int) -> Latent:
         laid_out.append([*layers, classes])
-        return as_they_are(layers, classes)
+        return as_they_are(layers, classes, threads)
 
     monkeypatch.setattr(figure6, "lay_out", count)
     assert FIGURE6.page(trained) is None  # trained, but not measured

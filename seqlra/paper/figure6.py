@@ -92,18 +92,20 @@ def hidden_layers(graph: Graph, x: Tensor) -> list[NDArray[np.float32]]:
     return [activity.output(i).float().cpu().numpy() for i in hidden]
 
 
-def lay_out(layers: Sequence[NDArray[np.float32]], classes: NDArray[np.int64]) -> Latent:
+def lay_out(layers: Sequence[NDArray[np.float32]], classes: NDArray[np.int64], threads: int) -> Latent:
     """Each layer by Barnes-Hut t-SNE (van der Maaten 2013) in the plane, and how its classes lie apart in itself."""
     # they take a second to import, and only this figure needs them
     from sklearn.manifold import TSNE
     from sklearn.neighbors import KNeighborsClassifier
+    from threadpoolctl import threadpool_limits
 
     places, right = [], []
-    for z in layers:
-        perplexity = min(30.0, (len(z) - 1) / 3)
-        places.append(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(z))
-        of_neighbours = KNeighborsClassifier(NEIGHBOURS).fit(z, classes).predict(None)  # no image is its own neighbour
-        right.append(100 * np.mean(of_neighbours == classes))
+    with threadpool_limits(threads):  # more than there are cores for wait for each other most of the time
+        for z in layers:
+            perplexity = min(30.0, (len(z) - 1) / 3)
+            places.append(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(z))
+            neighbours = KNeighborsClassifier(NEIGHBOURS).fit(z, classes)
+            right.append(100 * np.mean(neighbours.predict(None) == classes))  # no image is its own neighbour
     return Latent(np.stack(places), classes, np.array(right))
 
 
@@ -130,7 +132,7 @@ class Figure6(Exhibit):
                 assert isinstance(experiment.task, Classification)
                 images, many = experiment.task.images.test, self._images(reproduction, each)
                 layers = hidden_layers(experiment.graph, images.x[:many])
-                lay_out(layers, images.t[:many].cpu().numpy()).write(path)
+                lay_out(layers, images.t[:many].cpu().numpy(), machine.threads).write(path)
 
     def page(self, reproduction: Reproduction) -> Page | None:
         """How well each layer has the classes apart: a number for what the picture shows."""
