@@ -63,6 +63,7 @@ BAD = {
     "--c1 big": "c1 must be a number above 0, or off",
     "--c2-per year": "c2_per must be sample or batch",
     "--epsilon -1": "epsilon must not be negative",
+    "--epsilon-output -1": "epsilon_output must not be negative",
     "--inner-steps 0 --rule lra-diff": "steps (K) must be at least 1",
     "--inner-steps 5": "rule 'lra-fdbk' has no setting 'steps'",
     "--beta 1 --rule backprop": "rule 'backprop' has no setting 'beta'",

@@ -34,7 +34,7 @@ def rnn_case(hidden: int, streams: int, unroll: int, symbols: int, device: torch
 def rnn_skip_case(
     hidden: int, streams: int, unroll: int, device: torch.device, rounds: int, epsilon: float, updates: int = 300
 ) -> Case:
-    """The same where samples whose loss is under ``epsilon`` leave the computation.
+    """The same where predictions whose loss is under ``epsilon`` leave the computation.
 
     How many they are depends on what the network knows: it is first trained by this rule on the embedded text, for so
     many updates, and timed on the chunk that comes next.
@@ -47,7 +47,8 @@ def rnn_skip_case(
     graph = Graph(task.unroll(unroll))
     initialize(graph, 0, "reservoir").to(device)
     task.start(graph)
-    rule, optimizer = LRAFeedback(c2=None, epsilon=epsilon, skip=True), torch.optim.Adam(graph.parameters(), lr=0.01)
+    rule = LRAFeedback(c2=None, epsilon_output=epsilon, skip=True)
+    optimizer = torch.optim.Adam(graph.parameters(), lr=0.01)
     for number in range(updates):
         step = update(graph, rule, *task.batch(number))
         optimizer.step()
@@ -55,7 +56,9 @@ def rnn_skip_case(
     inputs, targets = task.batch(updates)
     tokens = inputs["x"].view(unroll, streams), targets.view(unroll, streams)
     depth = float(update(graph, rule, inputs, targets).depth)
-    name = f"lra-fdbk, skipping under epsilon {epsilon:g} on text: mean depth {depth:.2f} of 2, {symbols} symbols"
+    name = (
+        f"lra-fdbk, skipping outputs under epsilon {epsilon:g} on text: mean depth {depth:.2f} of 2, {symbols} symbols"
+    )
     return alternate(name, BPTT, _lra(graph, rule, *tokens), _bptt(hidden, symbols, *tokens), rounds)
 
 

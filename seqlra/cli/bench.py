@@ -99,8 +99,9 @@ def rnn(
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.", min=2)] = 65,
     rounds: Rounds = 9,
     epsilon: Annotated[
-        float, typer.Option(help="For a second case, on text: skip samples whose loss is under this; 0: no such case.")
-    ] = 0.01,
+        float,
+        typer.Option(help="For a second case, on text: skip predictions whose loss is under this; 0: no such case."),
+    ] = 0.5,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,

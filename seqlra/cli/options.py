@@ -45,6 +45,9 @@ C2 = Annotated[str | None, option(RULE, "Bound on the norm of a displacement, or
 C2Per = Annotated[str | None, option(RULE, "c2 for each sample, or batch.", "sample")]
 InnerSteps = Annotated[int | None, option(RULE, "K of lra-diff: steps for each target.", "1")]
 Epsilon = Annotated[float | None, option(RULE, "Leave subgraphs whose loss is under this as they are.", "0: never")]
+EpsilonOutput = Annotated[
+    float | None, option(RULE, "The same for outputs, whose losses are on a scale of their own.", "epsilon")
+]
 EpsilonPer = Annotated[str | None, option(RULE, "epsilon for each sample, or batch.", "sample")]
 Skip = Annotated[
     bool, option(RULE, "Leave such samples out of the computation: same updates, less time.", name="--skip")

@@ -147,7 +147,7 @@ class Walk:
     """On the CPU a long chain of elementwise operations goes over blocks of rows that stay in its cache, rather than
     through main memory at every link."""
 
-    WORTH_IT = 0.7
+    WORTH_IT = 0.9
     """Rows leave the computation once no more than this share of them is left: picking rows out costs time, too. With
     the last of them the walk ends."""
 
