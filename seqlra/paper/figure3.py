@@ -30,13 +30,13 @@ Filters = NDArray[np.float32]  # (units, height, width)
 
 
 CELLS = {
-    "backprop": Cell(f"{DATA}-3x64-tanh-backprop", network(DATA, "backprop"), epochs=1),
+    "backprop, lr 0.1": Cell(f"{DATA}-3x64-tanh-backprop", network(DATA, "backprop") | {"lr": 0.1}, epochs=1),
     f"LRA-diff, K = {STEPS}": replace(diff(DATA, STEPS), epochs=1),
     "LRA-fdbk": replace(fdbk(DATA, 1.0), epochs=1),
     "backprop, lr 0.01": Cell(f"{DATA}-3x64-tanh-backprop-lr0.01", network(DATA, "backprop") | {"lr": 0.01}, epochs=1),
 }
-"""By their words in the picture: the paper's (a), (b), (c), networks of Figure 2 after one epoch, always. As the first,
-backprop has the step size that suits it; the last has the paper's, taken for means over a mini-batch."""
+"""By their words in the picture: the paper's (a), (b), (c), networks of Figure 2 after one epoch, always. In (a)
+backprop has its default step size here; the last panel has the paper's, taken for means over a mini-batch."""
 
 
 def linearised(weights: Mapping[str, Tensor], layer: int = LAYER) -> Tensor:
@@ -129,5 +129,5 @@ NOTE = (
     "A tile is W1 W2 W3 for one unit of the third layer. The paper prints no figures here; it says that both kinds of "
     "LRA have good and clear filters after one epoch, and backprop far noisier ones. The correlation of a pixel with "
     "its neighbours, averaged over tiles, is 1 for a smooth filter and 0 for noise. Backprop stands here twice: with "
-    "the step size that suits it, and with the paper's 0.01, taken for means over a mini-batch."
+    "its default step size here, and with the paper's 0.01, taken for means over a mini-batch."
 )
