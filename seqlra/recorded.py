@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from seqlra.engine import grad_of
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, first_line
 from seqlra.graph import Graph
-from seqlra.replay import Call, Replay, record
+from seqlra.replay import Call, record
 from seqlra.rules.base import Rule
-from seqlra.tracing import Run, Trace, TracedUpdate
+from seqlra.tracing import NotTraceable, Run, Trace, TracedUpdate
 
 
 class RecordedUpdate(TracedUpdate):
@@ -53,7 +53,9 @@ class RecordedUpdate(TracedUpdate):
         fed = [tensor.clone() for tensor in trace.fed]
         with self.untouched(trace.state):
             replay = record(trace.module, [*(tensor.detach() for tensor in trace.state), *fed])
-            update, outcome = _captured(replay) if fed[0].is_cuda else (_each(replay.update), _each(replay.outcome))
+            update, outcome = _each(replay.update), _each(replay.outcome)
+            if fed[0].is_cuda:
+                update, outcome = _captured(update), _captured(outcome)
 
         def run(_: list[Tensor], given: list[Tensor]) -> Callable[[], Sequence[Tensor]]:
             for place, tensor in zip(fed, given, strict=True):
@@ -79,17 +81,20 @@ def _each(calls: list[Call]) -> Call:
     return run
 
 
-def _captured(replay: Replay) -> tuple[Call, Call]:
-    """The two lists as CUDA graphs, each one launch."""
-    graphs = []
-    for calls in (replay.update, replay.outcome):
-        run, graph = _each(calls), torch.cuda.CUDAGraph()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries make their workspaces before the capture
-            run()
-        torch.cuda.current_stream().wait_stream(side)
+def _captured(run: Call) -> Call:
+    """Calls as a CUDA graph, one launch.
+
+    Raises:
+        NotTraceable: one of them waits for the device, which a graph cannot.
+    """
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # libraries make their workspaces before the capture
+        run()
+    torch.cuda.current_stream().wait_stream(side)
+    try:
         with torch.cuda.graph(graph):
             run()
-        graphs.append(graph.replay)
-    return graphs[0], graphs[1]
+    except RuntimeError as error:
+        raise NotTraceable(f"the update cannot be captured as a CUDA graph: {first_line(error)}") from error
+    return graph.replay

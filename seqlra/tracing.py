@@ -142,7 +142,9 @@ class TracedUpdate(ABC):
         tracer = _Tracer([*state, *fed])
         with self.untouched(state), tracer:
             step = update(self.graph, self.rule, inputs, targets)
-            depth, carried = torch.as_tensor(step.depth).to(state[0]), step.carried
+            depth, carried = step.depth, step.carried
+            if not isinstance(depth, Tensor):
+                depth = state[0].new_full((), depth)
             told = [step.loss, step.mistakes, depth, *carried.values()]
         return Trace(tracer.module(told), state, fed, tuple(carried))
 

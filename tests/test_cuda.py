@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
 
-from seqlra import LRAFeedback, update
+from seqlra import LRAFeedback, RecordedUpdate, update
 from seqlra.experiments import prepare, train
 from seqlra.presets import mlp_config, rnn_config
-from seqlra.rules import Backprop, LRADiff
+from seqlra.rules import Backprop, LRADiff, Rule
 from seqlra.rundir import RunDirectory
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
@@ -30,6 +30,41 @@ def test_updates_on_cuda_are_those_of_the_cpu(nodes: Any, rule: Any) -> None:
     on_cuda = ({name: tensor.cuda() for name, tensor in named.items()} for named in (inputs, targets))
     update(graph, rule, *on_cuda)
     assert_same({name: grad.cpu() for name, grad in updates(graph).items()}, expected)
+
+
+@pytest.mark.parametrize("rule", [LRAFeedback(c1=0.2, c2=0.3), LRAFeedback(epsilon=0.01), Backprop()], ids=str)
+@pytest.mark.parametrize(
+    ("nodes", "stack"), [(small_mlp, None), (skip_net, None), (chain_over_time, None), (small_mlp, 3)]
+)
+def test_what_is_captured_in_a_cuda_graph_replays_as_the_engine(nodes: Any, stack: int | None, rule: Rule) -> None:
+    ours, theirs = (filled(nodes(), stack=stack).cuda() for _ in range(2))
+    recorded = RecordedUpdate(theirs, rule)
+    for rows in (6, 6, 9, 6):
+        inputs, targets = ({n: t.cuda() for n, t in as_rows(named).items()} for named in batch_for(ours, rows))
+        step, outcome = update(ours, rule, inputs, targets), recorded(inputs, targets)
+        assert_same(updates(theirs), updates(ours))
+        assert_same(outcome.carried, step.carried)
+        torch.testing.assert_close(outcome.loss, step.loss)
+        with torch.no_grad():
+            for graph in (ours, theirs):
+                for p in graph.parameters():
+                    p.sub_(0.1 * p.grad)
+
+
+def test_units_draw_anew_in_every_replay_of_a_cuda_graph() -> None:
+    graph, x, t = (
+        filled(small_mlp("sigmoid", "bernoulli")).cuda(),
+        torch.zeros(6, 5).cuda(),
+        torch.zeros(6).long().cuda(),
+    )
+    recorded = RecordedUpdate(graph, LRAFeedback())
+    seen = []
+    for seed in (1, 1, 2):
+        torch.cuda.manual_seed(seed)
+        recorded(x, t)
+        seen.append(updates(graph)["weights.W4"].clone())
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
 
 
 @pytest.mark.parametrize("task", ["mlp", "rnn"])

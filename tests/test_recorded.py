@@ -35,6 +35,7 @@ from seqlra import (
 from seqlra.activity import null_state
 from seqlra.experiments import prepare, train
 from seqlra.presets import mlp_config, rnn_config
+from seqlra.replay import record
 from seqlra.rules.base import Rows, Walk
 from seqlra.rundir import RunDirectory
 from seqlra.tracing import NotTraceable
@@ -193,8 +194,17 @@ def test_recording_leaves_weights_memory_and_the_generator_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), random)
 
 
+def test_a_buffer_serves_one_result_after_another() -> None:
+    graph, _ = twins(lambda: mlp(5, [16] * 6, 3), LRAFeedback())
+    recorded, x, t = RecordedUpdate(graph, LRAFeedback()), torch.randn(6, 5), torch.randint(3, (6,))
+    with torch.no_grad():
+        trace = recorded._trace(x, t, recorded._state(), [x, t])
+        calls: Any = record(trace.module, [tensor.detach() for tensor in (*trace.state, *trace.fed)]).update
+    results = [call.keywords["out"].data_ptr() for call in calls if "out" in call.keywords]
+    assert len(set(results)) < len(results) / 2
+
+
 def test_a_replayed_update_allocates_nothing() -> None:
-    """Nothing but what is handed out; and buffers are fewer than results."""
     graph, _ = twins(lambda: mlp(5, [16] * 6, 3), LRAFeedback())
     recorded = RecordedUpdate(graph, LRAFeedback())
     x, t = torch.randn(6, 5), torch.randint(3, (6,))
@@ -212,7 +222,8 @@ def test_what_an_update_left_cannot_be_asked_for_after_the_next() -> None:
     with pytest.raises(SeqlraError, match="before the next one"):
         _ = first.loss
     before = kept.clone()
-    recorded(torch.randn(6, 5), torch.randint(3, (6,)))
+    third = recorded(torch.randn(6, 5), torch.randint(3, (6,)))
+    assert not torch.equal(third.loss, before)
     assert torch.equal(kept, before)  # what was asked for is the caller's own
     assert torch.equal(second.loss, before)
 
@@ -236,10 +247,12 @@ class LooksAtNumbers(LRAFeedback):
 class PicksRows(LRAFeedback):
     """Its shapes depend on the data."""
 
+    by_truth: bool = False
+
     def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         d = super().hidden_error(walk, tie, rows, incoming)
-        d[d > 0] *= 2
-        return d.index_select(-2, (d.sum(-1) > 0).nonzero().squeeze(-1)).sum() + d
+        positive = d.sum(-1) > 0
+        return d + (d[positive] if self.by_truth else d.index_select(-2, positive.nonzero().squeeze(-1))).sum()
 
 
 COUNT = torch.zeros(())
@@ -262,7 +275,9 @@ class Fails(LRAFeedback):
         raise ZeroDivisionError("an error of one's own")
 
 
-@pytest.mark.parametrize("rule", [LooksAtNumbers(), PicksRows(), Counts(), LRAFeedback(epsilon=0.1, skip=True)])
+@pytest.mark.parametrize(
+    "rule", [LooksAtNumbers(), PicksRows(), PicksRows(by_truth=True), Counts(), LRAFeedback(epsilon=0.1, skip=True)]
+)
 def test_what_looks_at_data_cannot_be_recorded(rule: Rule) -> None:
     graph, _ = twins(small_mlp, rule)
     before = {name: tensor.clone() for name, tensor in graph.state_dict().items()}
