@@ -1,8 +1,8 @@
 """Several rules, or settings, side by side on one task: one run for each label and seed, one table, one picture.
 
 A comparison is a shelf of runs, ``<label>-seed<k>/`` for each member, with ``compare.json`` (what is compared, written
-before work starts), and ``results.json``, ``table.md`` and ``curves.png`` over the members that are done. The seeds of
-a label are trained together.
+before work starts), and ``results.json``, ``table.md`` and ``curves.png`` over the members that are done. What can be
+trained together is: the seeds of a label, and labels that differ in what models of a stack may.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from seqlra.errors import SeqlraError
 from seqlra.experiments import describe, prepare, versions
 from seqlra.plotting import METRICS, Curves, save_curves
 from seqlra.rundir import Directory, RunDirectory
-from seqlra.shelf import Member, Shelf, Watching
+from seqlra.shelf import Member, Shelf, Watching, groups
 from seqlra.stacks import spread, told
 
 
@@ -29,7 +29,7 @@ class Comparison(Shelf):
         members: its runs, in their order.
         metric: what validation chooses by: "error", "bpc" or "perplexity".
         command: the command line that it was made by, if any.
-        stacked: whether the seeds of a label are trained together.
+        stacked: whether members are trained together.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class Comparison(Shelf):
         """
         _check(members)
         by_label = Comparison(path, members).by_label()
-        metrics = [_try(seeds if stacked else seeds[:1]) for seeds in by_label.values()]
+        together = [group.members for group in groups(members)] if stacked else [each[:1] for each in by_label.values()]
+        metrics = [_try(each) for each in together]
         Directory.create(path)
         comparison = Comparison(path, members, metrics[0], command, stacked)
         plain = [{"label": member.label, "config": member.config.to_dict()} for member in members]
@@ -138,16 +139,16 @@ class Comparison(Shelf):
 
 
 def run_members(comparison: Comparison, watching: Watching = lambda members: nullcontext(lambda trainer: None)) -> None:
-    """Run what is not done yet, the seeds of a label together; after each label the results are written anew.
+    """Run what is not done yet, together what can be; after each group the results are written anew.
 
     What was stopped goes on from its checkpoint; a member that diverges is recorded, and the others go on.
 
     Raises:
         Stopped, SeqlraError: see `Shelf.train`.
     """
-    for label, seeds in comparison.by_label().items():
-        for members in comparison.left(label, seeds, comparison.stacked):
-            comparison.train(label, members, watching)
+    for group in groups(comparison.members):
+        for members in comparison.left(group.name, group.members, comparison.stacked):
+            comparison.train(group.name, members, watching)
             comparison.write_results()
 
 

@@ -22,6 +22,7 @@ from seqlra.rules.backprop import Backprop
 from seqlra.rules.base import Rule, Walk
 from seqlra.rules.estimators import SlopeAnnealing
 from seqlra.rules.lra import LRADiff, LRAFeedback
+from seqlra.scalars import per_model
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _hidden_by_step(graph: Graph) -> list[list[tuple[int, int]]]:
 
 def _clipped_c1(rule: Rule, norms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Whose update has the norm c1, to rounding: Normalize shortens it to just that."""
-    c1 = rule.c1 if isinstance(rule, LRAFeedback | LRADiff) else None
+    c1 = per_model(rule.c1, 0) if isinstance(rule, LRAFeedback | LRADiff) else None
     return {} if c1 is None else {name: (norm > c1 * (1 - 1e-4)).to(norm.dtype) for name, norm in norms.items()}
 
 

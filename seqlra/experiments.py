@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seqlra import __version__, checkpoint
 from seqlra.config import Config, Images, Network, Text
@@ -17,7 +18,7 @@ from seqlra.graph import Graph
 from seqlra.initialization import initialize
 from seqlra.networks import elman, mlp
 from seqlra.optimizers import optimizer
-from seqlra.rules import Rule, rule
+from seqlra.rules import Rule, rule, rule_class
 from seqlra.rundir import RunDirectory, StackDirectory
 from seqlra.subgraph import Input, Subgraph
 from seqlra.tasks.classification import Classification
@@ -118,9 +119,10 @@ def prepare(config: Config | Sequence[Config], fresh: bool = False) -> Experimen
 
     Args:
         config: what to prepare. Several are a stack: models that are trained together, with a leading axis of all
-            their tensors. They agree in all but the seed and how their weights start. Model s starts as the run of
-            configuration s alone; it sees the same mini-batches, too, where ``data.seed`` leaves them to its own seed.
-            Units that draw do so from one generator for all, so their draws are others than those of the run alone.
+            their tensors. They agree in all but the seed, how their weights start, the step size and those settings of
+            the rule that it names in ``per_model``. Model s starts as the run of configuration s alone; it sees the
+            same mini-batches, too, where ``data.seed`` leaves them to its own seed. Units that draw do so from one
+            generator for all, so their draws are others than those of the run alone.
         fresh: whether training begins here, so that weights come from the run that ``init_from`` names, if any;
             otherwise they are about to be read from a checkpoint.
 
@@ -131,7 +133,8 @@ def prepare(config: Config | Sequence[Config], fresh: bool = False) -> Experimen
     configs = (config,) if isinstance(config, Config) else tuple(config)
     _check_stack(configs)
     first = configs[0]
-    device, learns = pick_device(first.device), learner(first)
+    device = pick_device(first.device)
+    learns = learner(first) if alone else _learner_of_stack(configs, device)
     images = isinstance(first.data, Images)
     task, nodes, vocabulary = _images(configs, device) if images else _text(first, device)
     models = (_initial(nodes, each, learns, fresh, device) for each in configs)
@@ -154,18 +157,32 @@ def _check_stack(configs: Sequence[Config]) -> None:
         for name, value in shared(config).items():
             if value != first.get(name):
                 raise SeqlraError(
-                    f"the models of a stack may differ in their seed and how their weights start; {name} is {value} "
-                    f"and {first.get(name)}"
+                    "the models of a stack may differ in their seed, how their weights start, the step size, and beta, "
+                    f"c1 and c2 where these are on; {name} is {value} and {first.get(name)}"
                 )
 
 
 def shared(config: Config) -> dict[str, Any]:
-    """What the models of a stack have in common, by a flat name."""
+    """What the models of a stack have in common, by a flat name; of a setting that may differ, whether it is off."""
     plain = config.to_dict()
     parts = {name: plain.pop(name) for name in ("data", "network", "rule", "optimisation")}
     flat = {f"{part} {name}": value for part, held in parts.items() for name, value in held.items()}
-    own = {"seed", "versions", *(f"network {name}" for name in OF_THE_START)}
+    own = {"seed", "versions", "optimisation lr", *(f"network {name}" for name in OF_THE_START)}
+    for name in rule_class(config.rule["name"]).per_model:
+        flat[f"rule {name}"] = "off" if config.rule.get(name) is None else "on"
     return {name: value for name, value in (plain | flat).items() if name not in own}
+
+
+def _learner_of_stack(configs: Sequence[Config], device: torch.device) -> Rule:
+    """The rule of all; where a setting differs between them it is a tensor ``(models, 1, 1)``."""
+    for config in configs:
+        learner(config)  # refuses values that make no sense
+    settings = dict(configs[0].rule)
+    for name in rule_class(settings["name"]).per_model:
+        values = [config.rule.get(name) for config in configs]
+        if len(set(values)) > 1:
+            settings[name] = torch.tensor(values, device=device)[:, None, None]
+    return rule(settings.pop("name"), **settings)
 
 
 def _initial(nodes: Nodes, config: Config, learns: Rule, fresh: bool, device: torch.device) -> Graph:
@@ -293,7 +310,16 @@ def trainer_of(experiment: Experiment, run: RunDirectory | StackDirectory) -> Tr
         run,
         diagnose_every=experiment.config.diagnose,
         compiled=experiment.config.compile,
+        rates=_rates(experiment),
     )
+
+
+def _rates(experiment: Experiment) -> Tensor | None:
+    """The step size of each model over that of the first ``(models,)``; None where they agree."""
+    sizes = [config.optimisation.lr for config in experiment.configs]
+    if len(set(sizes)) == 1:
+        return None
+    return torch.tensor(sizes, device=next(experiment.graph.parameters()).device) / sizes[0]
 
 
 def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = None) -> Experiment:

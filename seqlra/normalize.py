@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def norm_from(delta: Tensor, c: float, dim: int | tuple[int, ...]) -> Tensor:
+def norm_from(delta: Tensor, c: float | Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """The norm of ``delta``, or ``c`` where that is more, its axes ``dim`` kept as 1: over it, ``c * delta`` is within
     the norm ``c``.
 
@@ -15,7 +15,7 @@ def norm_from(delta: Tensor, c: float, dim: int | tuple[int, ...]) -> Tensor:
     return torch.linalg.vector_norm(delta, 2, dim, True).clamp_min_(c)
 
 
-def normalize(delta: Tensor, c: float | None, dim: int | tuple[int, ...] = -1) -> Tensor:
+def normalize(delta: Tensor, c: float | Tensor | None, dim: int | tuple[int, ...] = -1) -> Tensor:
     """``Normalize(delta, c)``: ``delta`` where its norm over ``dim`` is under ``c``, else scaled to that norm.
 
     Eq. 1 of the paper (re-projection, Pascanu et al. 2013). ``c`` None returns ``delta`` as it is.

@@ -131,6 +131,27 @@ def _sgd(group: dict[str, Any], parameters: list[Tensor], grads: list[Tensor], m
     torch._fused_sgd_(parameters, grads, list(momenta), is_first_step=False, **settings)
 
 
+def with_rates(step: Callable[[], object], parameters: Iterable[nn.Parameter], rates: Tensor) -> Callable[[], object]:
+    """Steps of a stack whose models have step sizes of their own: model s goes ``rates[s]`` of the way that ``step``
+    takes it.
+
+    That is the step of an optimiser with a step size so much larger, since what each of `OPTIMIZERS` takes off a weight
+    is proportional to it, and nothing that they keep depends on it.
+    """
+    moving: list[Tensor] = list(parameters)
+    shares = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in moving]
+    before = [torch.empty_like(p) for p in moving]
+
+    @torch.no_grad()
+    def run() -> None:
+        torch._foreach_copy_(before, moving)
+        step()
+        for p, old, share in zip(moving, before, shares, strict=True):
+            torch.lerp(old, p, share, out=p)
+
+    return run
+
+
 def lr_at(step: int, total: int, settings: Optimisation) -> float:
     """The step size of update ``step`` (from 0) of ``total``."""
     return settings.lr * (1 - step / total) if settings.schedule == "linear" else settings.lr

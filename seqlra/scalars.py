@@ -1,8 +1,9 @@
-"""Constant operands of fused operations such as ``torch.addcmul`` and ``torch.addmm``, made once."""
+"""Numbers as operands: constants of fused operations such as ``torch.addcmul``, made once; settings of each model."""
 
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,3 +27,9 @@ def ones(rows: int, like: Tensor) -> Tensor:
 @lru_cache(maxsize=64)  # runs have few batch sizes; those of a long session would pile up
 def _ones(rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.ones(rows, 1, dtype=dtype, device=device)
+
+
+def per_model(setting: float | Tensor | None, axes: int) -> Any:
+    """A setting that is one number for all models, or off, as it is; one for each, ``(models, 1, 1)``, with so many
+    axes behind that of the models."""
+    return setting.reshape(-1, *[1] * axes) if isinstance(setting, Tensor) else setting

@@ -7,15 +7,16 @@ of ``result.json``.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from seqlra.config import Config
 from seqlra.errors import Diverged, SeqlraError
-from seqlra.experiments import begin, prepare, result_so_far, set_threads, train
+from seqlra.experiments import begin, prepare, result_so_far, set_threads, shared, train
 from seqlra.plotting import save_pictures
 from seqlra.rundir import Directory, RunDirectory, StackDirectory
 from seqlra.stacks import begin_stack, train_stack
@@ -53,6 +54,36 @@ class Member:
     def folder(self) -> str:
         """The name of its run directory."""
         return f"{self.label}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members that are trained together, and a name for that."""
+
+    name: str
+    members: tuple[Member, ...]
+
+
+def groups(members: Sequence[Member]) -> list[Group]:
+    """The members, those together that can be models of one stack, in the order of the first of each group.
+
+    All seeds of a label that has no company are a group. Of several labels those of one seed are, for which one stream
+    of data will do.
+    """
+    alike: dict[str, list[Member]] = {}
+    for member in members:  # those that start from another run may have to wait for it
+        kind = [shared(member.config), member.config.network.init_from is not None]
+        alike.setdefault(json.dumps(kind), []).append(member)
+    return [group for those in alike.values() for group in _by_seed(those)]
+
+
+def _by_seed(members: Sequence[Member]) -> Iterator[Group]:
+    if len({member.label for member in members}) == 1:
+        yield Group(members[0].label, tuple(members))
+        return
+    for seed in dict.fromkeys(member.seed for member in members):
+        together = tuple(member for member in members if member.seed == seed)
+        yield Group(f"{together[0].label}-and-{len(together) - 1}-more-seed{seed}", together)
 
 
 class Shelf(Directory):

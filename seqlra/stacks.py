@@ -80,11 +80,14 @@ def state_alone(trainer: Trainer, model: int) -> dict[str, Any]:
         }
         for number, held in state["optimizer"]["state"].items()
     }
+    groups = state["optimizer"]["param_groups"]
+    if trainer.rates is not None:
+        groups = [{**group, "lr": group["lr"] * trainer.rates[model].item()} for group in groups]
     record, weights = trainer.records[model], own(trainer.best_weights)
     return {
         **state,
         "graph": weights if record.diverged else own(state["graph"]),
-        "optimizer": {**state["optimizer"], "state": moments},
+        "optimizer": {**state["optimizer"], "param_groups": groups, "state": moments},
         "task": own(state["task"]),
         "seconds": trainer.seconds / len(trainer.records),
         "history": record.history,

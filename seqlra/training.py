@@ -25,7 +25,7 @@ from seqlra.diagnostics import Averages, diagnose
 from seqlra.engine import Step, update
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.graph import Graph
-from seqlra.optimizers import lr_at, stepper
+from seqlra.optimizers import lr_at, stepper, with_rates
 from seqlra.recorded import RecordedUpdate
 from seqlra.rules import Rule
 from seqlra.rundir import RunDirectory, StackDirectory
@@ -99,6 +99,7 @@ class Trainer:
         checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
         diagnose_every: every how many updates one is diagnosed, from the first on; 0: never.
         compiled: whether updates are compiled rather than recorded; those that are diagnosed run as they are.
+        rates: of a stack, the step size of each model over that of ``settings``; None: they are all that.
 
     Attributes:
         step: updates done; total: updates to do.
@@ -121,13 +122,15 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         diagnose_every: int = 0,
         compiled: bool = False,
+        rates: Tensor | None = None,
     ) -> None:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
         self.settings, self.run = settings, run
         self.checkpoint_seconds, self.diagnose_every = checkpoint_seconds, diagnose_every
-        self.compiled = compiled
+        self.compiled, self.rates = compiled, rates
         self.traced = self._traced()
-        self._step_optimizer = stepper(optimizer)
+        step = stepper(optimizer)
+        self._step_optimizer = step if rates is None else with_rates(step, graph.parameters(), rates)
         self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
         self.step = 0
         self.seconds = 0.0

@@ -193,17 +193,69 @@ def test_models_of_one_seed_may_start_in_different_ways(images: Path, tmp_path: 
         assert_same_run(run, trained_alone(config, tmp_path / f"alone{nth}"))
 
 
+SWEPT: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "sgd, bounds": {"optimizer": "sgd", "settings": {"c1": 0.05}},
+    "momentum, schedule, c2 per batch": {
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "schedule": "linear",
+        "settings": {"c2": 0.3, "c2_per": "batch"},
+    },
+    "rmsprop, c2 off": {"optimizer": "rmsprop", "momentum": 0.5, "settings": {"c2": None}},
+    "nadam, lra-diff": {"optimizer": "nadam", "rule": "lra-diff", "settings": {"steps": 2}},
+    "adamw, epsilon": {"optimizer": "adamw", "settings": {"epsilon": 0.001}},
+}
+
+
+def swept(base: Config) -> list[Config]:
+    """Three step sizes with as many values of beta and of the bounds that are on; the seed alone differs once, too."""
+    configs = []
+    for factor, seed in ((1.0, 3), (4.0, 3), (0.3, 3), (0.3, 5)):
+        settings = {name: value * factor for name, value in base.rule.items() if name in ("beta", "c1", "c2") and value}
+        moved = replace(base.optimisation, lr=base.optimisation.lr * factor)
+        configs.append(replace(base, seed=seed, optimisation=moved, rule={**base.rule, **settings}))
+    return configs
+
+
+@pytest.mark.parametrize("given", SWEPT.values(), ids=SWEPT)
+def test_models_may_differ_in_step_size_and_settings(
+    given: dict[str, Any], images: Path, tmp_path: Path, no_pictures: None
+) -> None:
+    configs = swept(mlp(images, **given))
+    stack = trained(tmp_path / "stack", configs)
+    for nth, (config, run) in enumerate(zip(configs, stack.runs, strict=True)):
+        assert_same_run(run, trained_alone(config, tmp_path / f"alone{nth}"))
+    assert len({run.read_json(run.result)["valid_loss"] for run in stack.runs}) == len(configs)
+
+
+def test_settings_alone_may_differ_and_so_may_those_of_rnns(text: Path, tmp_path: Path, no_pictures: None) -> None:
+    base = rnn(text, settings={"c1": 0.2, "c2": 0.1})
+    configs = [replace(base, rule={**base.rule, "beta": beta}) for beta in (0.1, 0.5)]
+    configs += swept(base)[1:]
+    stack = trained(tmp_path / "stack", configs)
+    for nth, (config, run) in enumerate(zip(configs, stack.runs, strict=True)):
+        assert_same_run(run, trained_alone(config, tmp_path / f"alone{nth}"))
+
+
+def test_settings_that_make_no_sense_are_refused_in_a_stack_too(images: Path) -> None:
+    base = mlp(images)
+    with pytest.raises(SeqlraError, match="beta must be above 0, not -1"):
+        prepare([base, replace(base, rule={**base.rule, "beta": -1})])
+
+
 def test_what_a_training_shares_cannot_differ(images: Path, text: Path) -> None:
     base = mlp(images)
     for other, words in (
         (mlp(images, hidden=(12, 9)), r"network hidden is \(12, 9\) and \(12, 8\)"),
-        (mlp(images, lr=0.5), "optimisation lr is 0.5 and 0.001"),
-        (mlp(images, settings={"beta": 0.5}), "rule beta is 0.5 and 0.1"),
+        (mlp(images, optimizer="nadam"), "optimisation optimizer is nadam and adam"),
+        (mlp(images, settings={"c1": 0.5}), "rule c1 is on and off"),
+        (mlp(images, settings={"epsilon": 0.5}), "rule epsilon is 0.5 and None"),
         (mlp(images, valid=60), "data valid is 60 and 70"),
         (mlp(images, data_seed=0), "data seed is 0 and None"),
         (rnn(text), "task is rnn and mlp"),
     ):
-        with pytest.raises(SeqlraError, match=f"may differ in their seed and how their weights start; {words}"):
+        with pytest.raises(SeqlraError, match=f"may differ in their seed, .* are on; {words}"):
             prepare([base, other])
     with pytest.raises(SeqlraError, match="at least one model"):
         prepare([])
@@ -550,6 +602,21 @@ class TestCompare:
         assert "1 of 4, lra-fdbk, seed 0; 2 of 4, lra-fdbk, seed 1\n" in done.stderr
         assert f"4 of 4, b, seed 1: test error {rows[1]['members'][1]['test_error']:.4g}" in done.stderr
 
+    def test_labels_that_differ_in_step_size_and_settings_are_trained_together(self, seqlra: Run, images: Path) -> None:
+        own = {"a": "--lr 0.003", "b": "--beta 0.4 --c2 2", "c": "--weight-init zeros"}
+        options = " ".join(f"--own '{label}: {words}'" for label, words in own.items())
+        rules = "a=lra-fdbk,other=backprop,b=lra-fdbk,c=lra-fdbk"
+        done = seqlra(f"compare mlp --rules {rules} {options} --seeds 2 {short(images)} --out cmp --json")
+        assert done.returncode == 0, done.stderr
+        for seed in (0, 1):
+            assert f"{1 + seed} of 8, a, seed {seed}; {5 + seed} of 8, b, seed {seed}; " in done.stderr
+        for label, words in own.items():
+            alone = f"train mlp {words} --seed 1 {short(images)} --out alone/{label}"
+            assert seqlra(alone).returncode == 0
+            one, other = (read(Path(where) / "result.json") for where in (f"cmp/{label}-seed1", f"alone/{label}"))
+            assert one["test_loss"] == pytest.approx(other["test_loss"], 1e-3)
+        assert [row["label"] for row in json.loads(done.stdout)["rows"]] == ["a", "other", "b", "c"]
+
     def test_all_may_see_one_stream(self, seqlra: Run, images: Path) -> None:
         done = seqlra(f"compare mlp --rules dfa --seeds 2 --seed 5 --one-stream {short(images)} --out cmp")
         assert done.returncode == 0, done.stderr
@@ -656,15 +723,15 @@ class TestCompare:
         assert "2 of 2, dfa, seed 1\n" in done.stderr
 
     def test_one_that_diverges_is_told(self, seqlra: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        after = Classification.after
+        one_update = Trainer._one_update
 
-        def poisoned(self: Classification, step: Any) -> None:
-            if self._epoch == 1:
+        def poisoned(self: Trainer) -> None:
+            one_update(self)
+            if self.step > self.task.steps_per_epoch:
                 with torch.no_grad():
-                    next(step.activity.graph.parameters())[1].fill_(torch.nan)
-            after(self, step)
+                    next(self.graph.parameters())[1].fill_(torch.nan)
 
-        monkeypatch.setattr(Classification, "after", poisoned)
+        monkeypatch.setattr(Trainer, "_one_update", poisoned)
         done = seqlra(f"compare mlp --rules dfa --seeds 2 {short(images)} --out cmp --json")
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(done.stdout)["rows"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -140,7 +141,8 @@ def write(exhibit: Exhibit, reproduction: Reproduction) -> Page | None:
 
 def markdown(exhibit: Exhibit, page: Page, drawn: bool) -> str:
     """The page of an exhibit, with its picture where there is one."""
-    lines = [f"## {exhibit.name.capitalize()}: {exhibit.title}", ""]
+    name = re.sub(r"(\d)", r" \1", exhibit.name).capitalize()  # "Table 1"
+    lines = [f"## {name}: {exhibit.title}", ""]
     if page.rows:
         header, *rows = page.rows
         lines += ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]

@@ -17,8 +17,9 @@ from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.paper.table1 import UNITS, cell
 
 # the paper does not say which epsilon it used, nor for what it is asked: here for each sample of each subgraph
-HALTING: Mapping[str, Any] = {"epsilon": 0.01}
-"""Settings of LRA-fdbk that let its walk stop."""
+HALTING: Mapping[str, Any] = {"epsilon": 0.0, "epsilon_output": 0.03}
+"""Settings of LRA-fdbk that let its walk stop: at the output, for a sample that is right already. Of those tried
+(``results/tuning.json``) it keeps the error of tanh on MNIST, and lets the depth start highest."""
 
 STD = 0.025
 """Of the initial weights; the paper does not say which of Table 1's these networks had."""

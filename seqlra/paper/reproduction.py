@@ -1,13 +1,11 @@
 """A shelf of the paper's cells: what is done stays, what was stopped goes on, what a table needs is found there.
 
-A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that differ only in how their weights start are trained
-together, as one stack, and so are the seeds of a cell that has no such company.
+A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that can be trained together are: see `seqlra.shelf.groups`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +13,11 @@ from typing import Any
 
 from seqlra.config import Config
 from seqlra.errors import SeqlraError
-from seqlra.experiments import read_config, shared
+from seqlra.experiments import read_config
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.rundir import RunDirectory
-from seqlra.shelf import Member, Shelf, Watching
+from seqlra.shelf import Group, Member, Shelf, Watching, groups
 from seqlra.stacks import spread
-
-
-@dataclass(frozen=True)
-class Group:
-    """Members that are trained together."""
-
-    name: str
-    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True)
@@ -75,14 +65,13 @@ class Reproduction(Shelf):
         Raises:
             SeqlraError: a run of that name is there already, with other settings.
         """
-        alike: dict[str, list[Member]] = {}
+        members: list[Member] = []
         for cell in with_sources(cells):
             for seed in range(cell.at(scale).seeds):
                 member = self.member(cell, cell.at(scale).epochs, seed)
-                together = alike.setdefault(_kind(member.config), [])
-                if member not in together:  # a cell of fixed epochs may be that of the scale
-                    together.append(member)
-        return [group for members in alike.values() for group in _groups(members)]
+                if member not in members:  # a cell of fixed epochs may be that of the scale
+                    members.append(member)
+        return groups(members)
 
     def left(self, group: str, members: Sequence[Member], stacked: bool = True) -> list[list[Member]]:
         """See `Shelf.left`."""
@@ -137,22 +126,6 @@ class Reproduction(Shelf):
                 f"{run.path} was run with other settings than those of this version; "
                 "remove it to run it again, or choose another --out"
             )
-
-
-def _kind(config: Config) -> str:
-    """The same for members that can be trained together: those that start from another run come later than it."""
-    return json.dumps([shared(config), config.network.init_from is not None])
-
-
-def _groups(members: Sequence[Member]) -> Iterator[Group]:
-    labels = {member.label for member in members}
-    seeds = sorted({member.seed for member in members})
-    if len(labels) == 1:
-        yield Group(members[0].label, tuple(members))
-        return
-    for seed in seeds:  # one stream of data for all of them
-        together = tuple(member for member in members if member.seed == seed)
-        yield Group(f"{together[0].label}-and-{len(together) - 1}-more-seed{seed}", together)
 
 
 def _settings(config: Config) -> Config:

@@ -65,12 +65,14 @@ class Rule(ABC):
 
     ``reduction`` says whether an update is the sum over the predictions of a mini-batch or their mean. ``repeats`` says
     whether it calls the same operations for every mini-batch of a shape, so that training may record them once; a rule
-    whose Python looks at more than shapes (a count of its own, say) sets it to False.
+    whose Python looks at more than shapes (a count of its own, say) sets it to False. ``per_model`` names the settings
+    that may be a tensor ``(models, 1, 1)``, one value for each model of a stack.
     """
 
     name: ClassVar[str] = "this rule"
     about: ClassVar[str] = "a rule of your own"
     repeats: ClassVar[bool] = True
+    per_model: ClassVar[tuple[str, ...]] = ()
     reduction: Literal["sum", "mean"] = "mean"
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from seqlra.graph import Graph
 from seqlra.normalize import norm_from, normalize
 from seqlra.rules.base import Rows, Rule, Walk, require
+from seqlra.scalars import per_model
 from seqlra.ties import Read, Reader
 
 
@@ -36,9 +37,10 @@ class _LRA(Rule):
             updates are the same; it saves time, and costs a look at the device at every subgraph.
     """
 
-    beta: float = 0.1
-    c1: float | None = None
-    c2: float | None = 10.0
+    per_model: ClassVar[tuple[str, ...]] = ("beta", "c1", "c2")
+    beta: float | Tensor = 0.1
+    c1: float | Tensor | None = None
+    c2: float | Tensor | None = 10.0
     c2_per: Literal["sample", "batch"] = "sample"
     epsilon: float = 0.0
     epsilon_output: float | None = None
@@ -47,9 +49,9 @@ class _LRA(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.beta > 0, f"beta must be above 0, not {self.beta}")
+        require(_all_positive(self.beta), f"beta must be above 0, not {self.beta}")
         for name, bound in (("c1", self.c1), ("c2", self.c2)):
-            require(bound is None or bound > 0, f"{name} must be above 0 (or left off), not {bound}")
+            require(bound is None or _all_positive(bound), f"{name} must be above 0 (or left off), not {bound}")
         for name, threshold in (("epsilon", self.epsilon), ("epsilon_output", self.epsilon_output)):
             require(threshold is None or threshold >= 0, f"{name} must not be negative: {threshold}")
         for name, per in (("c2_per", self.c2_per), ("epsilon_per", self.epsilon_per)):
@@ -95,14 +97,19 @@ class _LRA(Rule):
 
     def displaced(self, h: Tensor, displacement: Tensor, rows: Rows) -> Tensor:
         """``h - beta * Normalize(displacement, c2)``."""
-        if self.c2 is None:
-            return torch.add(h, displacement, alpha=-self.beta)
-        if self.c2_per == "sample":
-            return torch.addcdiv(h, displacement, norm_from(displacement, self.c2, -1), value=-self.beta * self.c2)
-        assert rows.copies is not None
-        batches = displacement.unflatten(-2, (len(rows.copies), -1))  # each copy has a mini-batch of its own
-        scaled = normalize(batches, self.c2, (-2, -1)).flatten(-3, -2)
-        return torch.add(h, scaled, alpha=-self.beta)
+        beta, c2 = self.beta, self.c2
+        if c2 is not None and self.c2_per == "sample":
+            norm = norm_from(displacement, c2, -1)
+            if isinstance(beta, Tensor) or isinstance(c2, Tensor):
+                return torch.addcdiv(h, displacement, norm / (beta * c2), value=-1)
+            return torch.addcdiv(h, displacement, norm, value=-beta * c2)
+        if c2 is not None:
+            assert rows.copies is not None
+            batches = displacement.unflatten(-2, (len(rows.copies), -1))  # each copy has a mini-batch of its own
+            displacement = normalize(batches, per_model(c2, 3), (-2, -1)).flatten(-3, -2)
+        if isinstance(beta, Tensor):
+            return torch.addcmul(h, displacement, beta, value=-1)
+        return torch.add(h, displacement, alpha=-beta)
 
     def displacement(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """What `displaced` is given for these rows, at the first step where there are several."""
@@ -130,11 +137,11 @@ class _LRA(Rule):
     def _cut(self, displacement: Tensor, copies: int) -> Tensor:
         """1 for each sample ``(*stack, rows)`` (or each mini-batch) that Normalize shortens, 0 where it does not."""
         vectors = displacement.unflatten(-2, (copies, -1)).flatten(-2) if self.c2_per == "batch" else displacement
-        return (torch.linalg.vector_norm(vectors, dim=-1) > self.c2).to(displacement.dtype)
+        return (torch.linalg.vector_norm(vectors, dim=-1) > per_model(self.c2, 1)).to(displacement.dtype)
 
     def finish(self, update: Tensor, axes: int) -> Tensor:
         """``Normalize(update, c1)``, once for the whole update of a parameter (tied copies summed)."""
-        return normalize(update, self.c1, tuple(range(-axes, 0)))
+        return normalize(update, per_model(self.c1, axes), tuple(range(-axes, 0)))
 
     def _halt(self, walk: Walk, tie: int, rows: Rows, loss: Tensor, d: Tensor) -> Tensor:
         """``d`` with the rows of the subgraphs whose loss is under epsilon set to 0.
@@ -235,6 +242,10 @@ class LRADiff(_LRA):
             assert carrier is not None
             total[..., walk.activity.rows(here), :] += _error_at(walk, reader.tie, there, h) @ carrier
         return total
+
+
+def _all_positive(setting: float | Tensor) -> bool:
+    return bool((setting > 0).all()) if isinstance(setting, Tensor) else setting > 0
 
 
 def _within(outer: range, inner: range) -> range:
