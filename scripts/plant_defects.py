@@ -474,6 +474,15 @@ DEFECTS = (
         ("measured again", "if _path(run).exists() or not", "if not"),
     ),
     *in_file(
+        "experiments.py",
+        "cli::test_the_precision",
+        (
+            "the precision forgotten",
+            "set_float32_matmul_precision(PRECISIONS[first.precision])",
+            "get_float32_matmul_precision()",
+        ),
+    ),
+    *in_file(
         "optimizers.py",
         "stack::test_models_may_differ_in_step_size",
         ("every model steps as the first", "torch.lerp(old, p, share, out=p)", "pass"),

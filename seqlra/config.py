@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, unknown
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,17 @@ class Optimisation:
         _require(self.steps is None or self.steps > 0, f"steps must be at least 1, not {self.steps}")
 
 
+PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}
+"""What torch calls them. Where the processor cannot, products are as exact as without."""
+
+
 @dataclass(frozen=True)
 class Config:
     """A whole run: ``task`` ("mlp" or "rnn"), its parts, the one ``seed`` of everything, and the device it ran on.
 
     ``rule`` holds the name of the rule and all its settings; every ``diagnose`` updates one is diagnosed (0: never).
-    ``compile`` says whether updates are compiled.
+    ``compile`` says whether updates are compiled, ``precision`` how exact products of matrices are, a name from
+    `PRECISIONS`; numbers are stored as float32 all the same.
     """
 
     task: str
@@ -138,10 +143,13 @@ class Config:
     threads: int
     diagnose: int = 100
     compile: bool = False
+    precision: str = "float32"
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
         _require(self.diagnose >= 0, f"diagnose must be 0 or a number of updates, not {self.diagnose}")
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seqlra import __version__, checkpoint
-from seqlra.config import Config, Images, Network, Text
+from seqlra.config import PRECISIONS, Config, Images, Network, Text
 from seqlra.errors import SeqlraError
 from seqlra.graph import Graph
 from seqlra.initialization import initialize
@@ -134,6 +134,7 @@ def prepare(config: Config | Sequence[Config], fresh: bool = False) -> Experimen
     _check_stack(configs)
     first = configs[0]
     device = pick_device(first.device)
+    torch.set_float32_matmul_precision(PRECISIONS[first.precision])
     learns = learner(first) if alone else _learner_of_stack(configs, device)
     images = isinstance(first.data, Images)
     task, nodes, vocabulary = _images(configs, device) if images else _text(first, device)

@@ -25,6 +25,7 @@ COMMON: dict[str, Any] = {
     "seed": 0,
     "diagnose": 100,
     "compile": False,
+    "precision": "float32",
 }
 MLP: dict[str, Any] = COMMON | {
     "dataset": "mnist-sample",
@@ -108,6 +109,7 @@ def mlp_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
         threads=threads,
         diagnose=options["diagnose"],
         compile=options["compile"],
+        precision=options["precision"],
     )
 
 
@@ -147,6 +149,7 @@ def rnn_config(given: dict[str, Any], rule_given: dict[str, Any], device: str, t
         threads=threads,
         diagnose=options["diagnose"],
         compile=options["compile"],
+        precision=options["precision"],
     )
 
 

@@ -35,6 +35,7 @@ def double_precision() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
 
 
 Run = Callable[[str], SimpleNamespace]

@@ -358,3 +358,18 @@ def test_the_defaults_in_the_help_are_those_of_the_presets(task: str) -> None:
             assert told[name] is None  # which leaves it to the preset, and that to the discretizer
         else:
             assert told[name] == value, name
+
+
+@pytest.mark.parametrize(("given", "held"), [("float32", "highest"), ("tf32", "high"), ("bf16", "medium")])
+def test_the_precision_of_products_is_recorded_and_holds_at_resume(
+    given: str, held: str, seqlra: Run, tmp_path: Path
+) -> None:
+    assert seqlra(f"train mlp {SHORT} --steps 3 --precision {given} --out run").returncode == 0
+    assert torch.get_float32_matmul_precision() == held
+    assert json.loads((tmp_path / "run/config.json").read_text())["precision"] == given
+    torch.set_float32_matmul_precision("high" if held != "high" else "medium")
+    assert seqlra("evaluate run").returncode == 0
+    assert torch.get_float32_matmul_precision() == held
+    refused = seqlra(f"train mlp {SHORT} --precision bf8 --out other")
+    assert refused.returncode == 1
+    assert "unknown precision 'bf8'; known: float32, tf32, bf16" in refused.stderr

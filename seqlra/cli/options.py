@@ -87,6 +87,9 @@ Device = Annotated[str, option(BOOKKEEPING, "auto, cpu or cuda.")]
 Compile = Annotated[
     bool, option(BOOKKEEPING, "Compile updates: faster on small networks, after some seconds.", name="--compile")
 ]
+Precision = Annotated[
+    str, option(BOOKKEEPING, "Of products: float32, or on processors that can, faster and less exact: tf32 or bf16.")
+]
 Threads = Annotated[int | None, option(BOOKKEEPING, "CPU threads.", "torch's choice")]
 Out = Annotated[Path | None, option(BOOKKEEPING, "Run directory to make.", "runs/<name>")]
 Resume = Annotated[Path | None, option(BOOKKEEPING, "Go on with this run; it has its own options.", False)]
