@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import finished
 
-from seqlra.paper import figure2, figure5, figure7, table1, table2, table3, table4
+from seqlra.paper import figure2, figure3, figure5, figure6, figure7, table1, table2, table3, table4
 from seqlra.paper.cells import Machine
 from seqlra.paper.claims import CLAIMS, Claims, Verdict
+from seqlra.paper.exhibit import Entry, Page
 from seqlra.paper.published import STDS, TABLE1, TABLE2
 from seqlra.paper.reproduction import Reproduction
 
@@ -178,3 +179,26 @@ def test_the_angle(shelf: Reproduction, most: float, holds: bool) -> None:
     finished(shelf, figure7.CELL, 3, [5.0], angle=[20.0, most, 40.0])
     verdict = judged(shelf, "LRA's updates are within 90 degrees of backprop's")
     assert verdict == Verdict(holds, f"from 20 to 40 degrees, at most {most:.0f} (3 epochs)")
+
+
+def test_filters_and_latent_layers(shelf: Reproduction, monkeypatch: pytest.MonkeyPatch) -> None:
+    smooth = {"backprop, lr 0.1": 0.3, "LRA-diff, K = 30": 0.5, "LRA-fdbk": 0.4, "backprop, lr 0.01": 0.35}
+    filters = [Entry(f"{label}, correlation", (value,), None, 1) for label, value in smooth.items()]
+    monkeypatch.setattr(figure3.Figure3, "page", lambda self, shelf: Page((), filters))
+    clear = judged(shelf, "after one epoch LRA has clear filters, backprop far noisier ones")
+    assert clear is not None
+    assert clear.holds
+    filters[2] = Entry("LRA-fdbk, correlation", (0.32,), None, 1)
+    clear = judged(shelf, "after one epoch LRA has clear filters, backprop far noisier ones")
+    assert clear is not None
+    assert not clear.holds
+    layers = [Entry(f"{rule}, layer {n}", (80.0 - n,), None, 1) for rule in ("backprop", "LRA-fdbk") for n in (1, 2)]
+    monkeypatch.setattr(figure6.Figure6, "page", lambda self, shelf: Page((), layers))
+    apart = judged(shelf, "what LRA learnt separates the classes, in every latent layer")
+    assert apart is not None
+    assert apart.holds
+    assert "backprop 79%, 78%; LRA-fdbk 79%, 78%" in apart.seen
+    layers[3] = Entry("LRA-fdbk, layer 2", (60.0,), None, 1)
+    apart = judged(shelf, "what LRA learnt separates the classes, in every latent layer")
+    assert apart is not None
+    assert not apart.holds

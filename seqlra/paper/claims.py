@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 
-from seqlra.paper import figure2, figure5, figure7, table1, table2, table3, table4
+from seqlra.paper import figure2, figure3, figure5, figure6, figure7, table1, table2, table3, table4
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.exhibit import Exhibit, Page
 from seqlra.paper.published import STDS, TABLE1, TABLE2
@@ -232,6 +232,30 @@ def _descends(reproduction: Reproduction) -> Verdict | None:
     return Verdict(max(angles) < figure7.RIGHT_ANGLE, seen)
 
 
+def _clear_filters(reproduction: Reproduction) -> Verdict | None:
+    page = figure3.Figure3().page(reproduction)
+    smooth = (
+        {e.name.removesuffix(", correlation"): e.mean for e in page.entries if "correlation" in e.name} if page else {}
+    )
+    if smooth.keys() != figure3.CELLS.keys():
+        return None
+    lra = [value for name, value in smooth.items() if name.startswith("LRA")]
+    backprop = [value for name, value in smooth.items() if name.startswith("backprop")]
+    seen = "correlation of neighbouring pixels: " + ", ".join(f"{name} {value:.2f}" for name, value in smooth.items())
+    return Verdict(min(lra) > max(backprop), seen)
+
+
+def _separates(reproduction: Reproduction) -> Verdict | None:
+    page = figure6.Figure6().page(reproduction)
+    told = {e.name: e.mean for e in page.entries if "layer" in e.name} if page else {}
+    layers = {rule: [mean for name, mean in told.items() if name.startswith(rule)] for rule in figure6.CELLS}
+    if not all(layers.values()):
+        return None
+    listed = [f"{rule} " + ", ".join(f"{mean:.0f}%" for mean in means) for rule, means in layers.items()]
+    seen = "images whose neighbours in a latent layer have their class: " + "; ".join(listed)
+    return Verdict(min(layers["LRA-fdbk"]) > min(layers["backprop"]) - 5, seen)
+
+
 CLAIMS: dict[str, tuple[str, Judge]] = {
     "LRA-fdbk trains eight layers from all-zero weights, with both units": ("Table 1", _from_zero),
     "it is robust to the initialisation": ("Table 1", _robust),
@@ -254,7 +278,9 @@ CLAIMS: dict[str, tuple[str, Judge]] = {
     "LRA optimises, but is slower to overfit than backprop": ("Table 4", _slower_to_overfit),
     "more steps K of LRA-diff generalise better, sooner": ("Figure 2", _steps_help),
     "LRA-fdbk, with one step, reaches the level of the best K": ("Figure 2", _one_step_is_enough),
+    "after one epoch LRA has clear filters, backprop far noisier ones": ("Figure 3", _clear_filters),
     "the depth of credit assignment falls while networks learn": ("Figure 5", _depth_falls),
+    "what LRA learnt separates the classes, in every latent layer": ("Figure 6", _separates),
     "LRA's updates are within 90 degrees of backprop's": ("Figure 7", _descends),
 }
 """The claims, where they stand, and how they are asked for."""
