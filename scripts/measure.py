@@ -1,4 +1,5 @@
-"""Run every measurement that the README states, and write what came out into it and into results/measured.json.
+"""Run every measurement that the README states, and write what came out into ``results/measured.md`` and ``.json``, and
+what ``seqlra bench`` said into the README.
 
     python scripts/measure.py --data-dir DATA --out runs/measured               # run what is missing, then write
     python scripts/measure.py --data-dir DATA --out runs/measured --only text   # one table of them
@@ -21,6 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = """# What was measured
+
+Written by `scripts/measure.py`; every seed is in `measured.json`. Validation chose the epoch and the settings; the test
+set was looked at once a run. Times of an update are of a machine that did other work, too.
+"""
 MARKS = ("<!-- measured: scripts/measure.py writes what follows -->\n", "<!-- end of measured -->\n")
 
 
@@ -346,7 +352,7 @@ def table(group: str, results: dict[str, dict[str, object]]) -> str:
 
 
 def render(out: Path) -> None:
-    """Write results/measured.json and the part of the README between the marks."""
+    """Write results/measured.json, results/measured.md and the part of the README between the marks."""
     results = {
         run.name: json.loads((out / run.name / "result.json").read_text())
         for run in RUNS
@@ -362,18 +368,18 @@ def render(out: Path) -> None:
         for which in BENCHES
         if (out / f"bench-{which}.json").exists()
     }
-    tables += [bench_table(which, said) for which, said in benches.items()]
-    text = "\n".join([where, *tables])
-    readme = ROOT / "README.md"
+    readme, page = ROOT / "README.md", ROOT / "results" / "measured.md"
+    page.write_text("\n".join([PAGE, where, *tables]))
     before, rest = readme.read_text().split(MARKS[0])
-    readme.write_text(before + MARKS[0] + text + MARKS[1] + rest.split(MARKS[1])[1])
+    timed = "\n".join(bench_table(which, said) for which, said in benches.items())
+    readme.write_text(before + MARKS[0] + timed + MARKS[1] + rest.split(MARKS[1])[1])
     target = ROOT / "results" / "measured.json"
     target.parent.mkdir(exist_ok=True)
     measured = {group: rows(group, results) for group in TITLES}
     measured |= {comparison.name: came_to for comparison, came_to in comparisons}
     measured |= {f"bench {which}": said for which, said in benches.items()}
     target.write_text(json.dumps(measured, indent=1) + "\n")
-    print(f"{len(results)} of {len(RUNS)} runs written to {readme} and {target}")
+    print(f"{len(results)} of {len(RUNS)} runs written to {page} and {target}, benches to {readme}")
 
 
 def main() -> None:
