@@ -17,7 +17,9 @@ from matplotlib.image import imread
 from seqlra import SeqlraError, checkpoint
 from seqlra.cli import show
 from seqlra.cli.reproduce import effort
-from seqlra.experiments import shared
+from seqlra.experiments import learner, shared
+from seqlra.networks import mlp
+from seqlra.optimizers import OPTIMIZERS
 from seqlra.paper import exhibits, published, table1, table2, table3, table4
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, markdown, what_ran
@@ -25,6 +27,7 @@ from seqlra.paper.reproduction import Reproduction
 from seqlra.paper.sequences import Sequences
 from seqlra.paper.sequences import cell as sequence
 from seqlra.training import Trainer
+from seqlra.units import discretizer
 
 CPU = Machine("cpu", 1)
 OF_A_CLOCK = ("train_seconds", "samples_per_second", "tokens_per_second", "versions")
@@ -387,3 +390,14 @@ def test_a_damaged_result_is_told(tmp_path: Path) -> None:
     (tmp_path / "mnist-lra-2ep-seed0/result.json").write_text("{")
     with pytest.raises(SeqlraError, match="damaged"):
         shelf.found(FIRST)
+
+
+@pytest.mark.parametrize("name", exhibits.EXHIBITS)
+def test_every_cell_can_be_built(name: str, tmp_path: Path) -> None:
+    shelf = Reproduction(tmp_path, CPU)
+    for cell in exhibits.EXHIBITS[name].cells():
+        config = shelf.member(cell, 1, 0).config
+        g = discretizer(config.network.discretizer, config.network.block_size)
+        assert mlp(4, config.network.hidden, 3, config.network.activation, g, config.network.loss)
+        assert learner(config).name == config.rule["name"]
+        assert config.optimisation.optimizer in OPTIMIZERS

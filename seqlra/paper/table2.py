@@ -17,9 +17,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "relu6": {"activation": "relu6"},
     "softplus": {"activation": "softplus", "lr": 0.00005},
     "LWTA-1": {"activation": "tanh", "discretizer": "lwta"},
-    "LWTA-2": {"activation": "hardtanh", "discretizer": "lwta"},
+    "LWTA-2": {"activation": "hard-tanh", "discretizer": "lwta"},
     "SLWTA-1": {"activation": "tanh", "discretizer": "slwta"},
-    "SLWTA-2": {"activation": "hardtanh", "discretizer": "slwta"},
+    "SLWTA-2": {"activation": "hard-tanh", "discretizer": "slwta"},
     "signum": {"activation": "tanh", "discretizer": "sign"},
 }
 """The unit f of each network, and what competes or discretises above it. The step size of softplus is our choice: its
