@@ -53,7 +53,7 @@ def compare(
     seeds: Annotated[int, option(COMPARISON, "How many seeds each has.")] = 1,
     seed: Annotated[int, option(COMPARISON, "The first seed.")] = 0,
     no_stack: Annotated[
-        bool, option(COMPARISON, "Train one seed after the other, rather than together.", name="--no-stack")
+        bool, option(COMPARISON, "Train one run after the other, rather than together.", name="--no-stack")
     ] = False,
     out: Annotated[Path | None, option(BOOKKEEPING, "Directory to make.", "runs/<name>")] = None,
     resume: Annotated[
@@ -74,6 +74,10 @@ def compare(
     Two settings of one rule, each under a label:
 
         seqlra compare mlp --rules k1=lra-diff,k5=lra-diff --own "k5: --inner-steps 5"
+
+    A sweep: labels that differ in --lr, --beta, --c1, --c2 or their start alone are trained together, as one stack:
+
+        seqlra compare mlp --rules a=lra-fdbk,b=lra-fdbk --own "a: --lr 0.001" --own "b: --lr 0.003"
 
     DIR holds compare.json, results.json, table.md, curves.png and a run directory LABEL-seedK of each.
     After Ctrl-C, a crash or kill -9, what is done is not done again, and what was stopped goes on:
