@@ -77,7 +77,7 @@ class Sequences(Exhibit):
         }
         if not known:
             return False
-        figure = Figure(figsize=(11, 5), layout="constrained")
+        figure = Figure(figsize=(12.5, 5), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, key, words in ((left, "step", "updates"), (right, "seconds", "seconds of training")):
             for (rule, width), histories in known.items():
@@ -85,7 +85,7 @@ class Sequences(Exhibit):
             axes.set_xlabel(words)
             axes.grid(alpha=0.3)
         left.set_ylabel("bits per character on validation")
-        right.legend(title="rule, hidden units")
+        figure.legend(*right.get_legend_handles_labels(), title="rule, hidden units", loc="outside right center")
         figure.suptitle("Elman RNNs on the embedded text")
         save_figure(figure, path)
         return True
