@@ -92,3 +92,8 @@ def test_a_network_that_cannot_be_read_is_told(net: str) -> None:
 def test_an_optimiser_without_rival_is_told() -> None:
     with pytest.raises(SeqlraError, match="known: sgd, adam"):
         CliRunner().invoke(app, ["bench", "mlp", "--optimizer", "rmsprop"], catch_exceptions=False)
+
+
+def test_a_cuda_graph_is_no_rival_on_the_cpu() -> None:
+    assert not of_mlp.available("backprop, CUDA graph", torch.device("cpu"))
+    assert of_mlp.available("backprop, eager", torch.device("cpu"))

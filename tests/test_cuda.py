@@ -9,6 +9,7 @@ import torch
 from conftest import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
 
 from seqlra import LRAFeedback, RecordedUpdate, update
+from seqlra.bench.mlp import available, mlp_case
 from seqlra.experiments import prepare, train
 from seqlra.presets import mlp_config, rnn_config
 from seqlra.rules import Backprop, LRADiff, Rule
@@ -80,3 +81,10 @@ def test_a_run_on_cuda_ends_where_the_run_on_the_cpu_does(task: str, tmp_path: A
         result = train(prepare(config), run)
         losses.append(result["test_loss" if task == "mlp" else "test_bpc"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_backprop_as_a_cuda_graph_is_a_rival_that_steps() -> None:
+    torch.set_default_dtype(torch.float32)
+    assert available("backprop, CUDA graph", torch.device("cuda"))
+    case = mlp_case((20, 12), 8, "adam", "backprop, CUDA graph", torch.device("cuda"), 1)
+    assert case.ratio > 0

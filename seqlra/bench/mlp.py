@@ -63,6 +63,31 @@ def _compiled(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Up
     return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t, compiled=True)
 
 
+def _graphed(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
+    """Forward, backward and the optimiser's step as one CUDA graph, captured as torch's manual has it: after warm-up on
+    another stream, without gradients, which the capture then makes where they stay."""
+    net = _net(hidden, nn.Linear).to(x.device)
+    capturable = {"capturable": True} if optimizer == "adam" else {}
+    steps = OPTIMIZERS[optimizer](net.parameters(), lr=TINY, **capturable)
+
+    def one() -> None:
+        cross_entropy(net(x), t).backward()
+        steps.step()
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            steps.zero_grad()
+            one()
+    torch.cuda.current_stream().wait_stream(side)
+    steps.zero_grad()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        one()
+    return graph.replay
+
+
 def _biotorch(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
     from biotorch.layers.fa import Linear
 
@@ -97,12 +122,15 @@ RIVALS: dict[str, Callable[[Sequence[int], str, Tensor, Tensor], Update]] = {
     "backprop, eager": _eager,
     "backprop, eager, fused optimiser": _fused,
     "backprop, compiled": _compiled,
+    "backprop, CUDA graph": _graphed,
     "FA of biotorch": _biotorch,
 }
 """What to compare with: PyTorch as most write it; the same with the optimiser that ours has; its loss and its
-optimiser's step through ``torch.compile``; and the layers of the biotorch package."""
+optimiser's step through ``torch.compile``; all of it as one CUDA graph; and the layers of the biotorch package."""
 
 
-def available(rival: str) -> bool:
-    """Whether what that rival needs is installed."""
+def available(rival: str, device: torch.device) -> bool:
+    """Whether that rival can run there: on CUDA, or with a package that is installed."""
+    if rival == "backprop, CUDA graph":
+        return device.type == "cuda"
     return rival != "FA of biotorch" or find_spec("biotorch") is not None

@@ -52,7 +52,7 @@ def mlp(
         raise unknown("optimizer", optimizer, OPTIMIZERS)
     nets = [_net(text) for text in net or NETS]
     where, count = _machine(device, threads)
-    rivals = [rival for rival in RIVALS if available(rival) and (compiled or "compiled" not in rival)]
+    rivals = [rival for rival in RIVALS if available(rival, where) and (compiled or "compiled" not in rival)]
     kinds = [(False, rival) for rival in rivals]
     kinds += [(True, rival) for rival in rivals if compiled]
     cases = [mlp_case(*sizes, optimizer, rival, where, rounds, ours) for ours, rival in kinds for sizes in nets]
