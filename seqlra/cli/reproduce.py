@@ -178,12 +178,13 @@ def effort(member: Member) -> float:
     from seqlra.config import Text
 
     config, data = member.config, member.config.data
-    sizes = [784, *config.network.hidden, 10]
-    rows, samples, factor = config.optimisation.batch_size or 1, 50_000, 1.0
-    if isinstance(data, Text):
-        rows, samples = data.streams * data.unroll, 900_000
+    hidden, factor = config.network.hidden, 1.0
+    if isinstance(data, Text):  # tokens pick rows of the weights; the hidden units read themselves
+        rows, samples, sizes = data.streams * data.unroll, 900_000, [*hidden, *hidden, 64]
+    else:
+        rows, samples, sizes = config.optimisation.batch_size or 1, 50_000, [784, *hidden, 10]
     weights = sum(below * above for below, above in pairwise(sizes))
-    update = 1e6 * len(sizes) + rows * weights  # what every layer costs, whatever its size, and its products
+    update = 3e5 * len(sizes) + rows * weights  # what every layer costs, whatever its size, and its products
     if config.rule["name"] == "dtp":
         factor = 2.0
     factor += 0.7 * (config.rule.get("steps", 1) - 1)
