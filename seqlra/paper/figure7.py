@@ -62,7 +62,7 @@ class Figure7(Exhibit):
             return False
         low, means, high = np.array(bands).T
         at = np.array(measured_at(found))
-        figure = Figure(figsize=(8, 5), layout="constrained")
+        figure = Figure(figsize=(8, 5.6), layout="constrained")
         axes = figure.subplots()
         axes.plot(at, means, "o-", markersize=3, label="LRA-fdbk against backprop, whole network")
         axes.fill_between(at, low, high, alpha=0.2, linewidth=0)
@@ -76,7 +76,7 @@ class Figure7(Exhibit):
         axes.set_title("Angle between updates: three layers of 256 tanh units, Fashion MNIST")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.grid(alpha=0.3)
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=2)
         save_figure(figure, path)
         return True
 
