@@ -192,7 +192,7 @@ class TestPrediction:
             Prediction(torch.zeros(11, 3, dtype=torch.long), {}, lambda steps: [], 11)
 
     def test_vectors_are_predicted_under_the_gaussian_loss(self) -> None:
-        """A rotation is linear, so an Elman network can learn it: the loss falls far under 0.5, that of no prediction."""
+        """A rotation is linear, so an Elman network can learn it: the loss falls far under that of none, 0.5."""
         angles = torch.arange(401) * 0.3 + torch.randn(6, 1)
         series = torch.stack([angles.cos(), angles.sin()], -1).transpose(0, 1)
         unroll = lambda steps: elman(2, [24], 2, steps, output="gaussian")  # noqa: E731
