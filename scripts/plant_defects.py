@@ -69,6 +69,7 @@ STACK_CLI = "test_the_command_trains_each_seed_as_alone"
 STACK_KILL = "test_a_kill_before_any_file_loses_nothing"
 STACK_LATER = "test_a_model_that_diverges_later_keeps_what_validation_chose"
 STACK_SHARED = "test_what_a_training_shares_cannot_differ"
+STACK_SWEPT = "stack::test_models_may_differ_in_step_size_and_settings"
 STACK_STOPPED = "test_a_stopped_stack_goes_on_bit_for_bit"
 STACK_STREAM = "test_on_one_stream_each_is_its_run_alone_on_that_stream"
 OWN_TOKENS = "test_each_model_of_a_stack_may_read_tokens_of_its_own"
@@ -86,8 +87,8 @@ DEFECTS = (
         # targets
         ("sign of beta, c2 per sample", "value=-beta *", "value=beta *"),
         ("sign of beta, c2 off", "displacement, alpha=-beta)", "displacement, alpha=beta)", "lemma1"),
-        ("sign of a model's own beta", "beta, value=-1)", "beta, value=1)", "stack::test_models_may_differ"),
-        ("sign of beta over a model's own c2", "c2), value=-1)", "c2), value=1)", "stack::test_models_may_differ"),
+        ("sign of a model's own beta", "beta, value=-1)", "beta, value=1)", STACK_SWEPT),
+        ("sign of beta over a model's own c2", "c2), value=-1)", "c2), value=1)", STACK_SWEPT),
         ("E transposed", "graph.feedback[read.feedback]", "graph.feedback[read.feedback].mT"),
         ("W for E", "graph.feedback[read.feedback]", "graph.weights[read.weight].mT"),
         ("W not transposed in LRA-diff", "graph.weights[read.weight].mT", "graph.weights[read.weight]", "lemma1"),
@@ -475,7 +476,7 @@ DEFECTS = (
     ),
     *in_file(
         "experiments.py",
-        "cli::test_the_precision",
+        "cli::test_the_precision_of_products_is_recorded_and_holds_at_resume",
         (
             "the precision forgotten",
             "set_float32_matmul_precision(PRECISIONS[first.precision])",
@@ -484,12 +485,12 @@ DEFECTS = (
     ),
     *in_file(
         "optimizers.py",
-        "stack::test_models_may_differ_in_step_size",
+        STACK_SWEPT,
         ("every model steps as the first", "torch.lerp(old, p, share, out=p)", "pass"),
     ),
     *in_file(
         "experiments.py",
-        "stack::test_models_may_differ_in_step_size",
+        STACK_SWEPT,
         ("settings of the first model for all", "if len(set(values)) > 1:", "if False:"),
         ("step sizes over the last", "/ sizes[0]", "/ sizes[-1]"),
     ),
