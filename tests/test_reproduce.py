@@ -169,7 +169,10 @@ def test_what_differs_in_its_start_alone_is_trained_together_and_sources_come_fi
     assert len({group.name for group in groups}) == 4
     start = groups[2].members[1].config.network.init_from
     assert start == str(Path("nowhere/mnist-lra-2ep-seed1").resolve())
+    again = Cell("mnist-again", FIRST.options, after=FIRST)  # in all but its start the same as what it starts from
+    assert [group.members[0].label for group in shelf.groups([again], Scale(2))] == ["mnist-lra-2ep", "mnist-again-2ep"]
     fixed = Cell(FIRST.name, FIRST.options, epochs=2)
+    assert [group.name for group in shelf.groups([fixed], Scale(5))] == ["mnist-lra-2ep"]
     (group,) = shelf.groups([FIRST, fixed], Scale(2))  # the scale's epochs are its own: one run, not two
     assert len(group.members) == 1
     assert [(cell.name, cell.epochs) for cell in with_sources([FIRST, fixed, FIRST])] == [
