@@ -34,13 +34,24 @@ class Directory:
         try:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise SeqlraError(f"{path} exists already; choose another --out, or continue that run with --resume")
-            path.mkdir(parents=True, exist_ok=True)
-            probe = path / ".writable"
+        except OSError as error:
+            raise SeqlraError(f"cannot write to {path}: {error.strerror}") from error
+        cls(path).make()
+        return cls(path)
+
+    def make(self) -> None:
+        """Make the folder where it is not there yet.
+
+        Raises:
+            SeqlraError: it cannot be made, or not be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise SeqlraError(f"cannot write to {path}: {error.strerror}") from error
-        return cls(path)
+            raise SeqlraError(f"cannot write to {self.path}: {error.strerror}") from error
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write one JSON file, whole or not at all."""

@@ -213,6 +213,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments: str, said: str, seq
     assert not list(Path("shelf").glob("*.json"))
 
 
+def test_a_folder_that_cannot_be_or_has_nothing_to_show_is_said_to(seqlra: Run, images: Path) -> None:
+    Path("file").touch()
+    refused = seqlra(f"reproduce small --data-dir {images} --out file/shelf --threads 1")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("error: cannot write to file/shelf")
+    nothing = seqlra("reproduce claims --out shelf")
+    assert nothing.returncode == 1
+    assert nothing.stderr == "error: shelf has no runs to show yet; begin with: seqlra reproduce table1\n"
+
+
 def test_the_list_names_every_exhibit(seqlra: Run) -> None:
     told = seqlra("reproduce list").stdout
     for name in ("table1", "table2", "table3", "table4", "sequences"):

@@ -136,6 +136,8 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
                     table(f"{exhibit.name}: {exhibit.title}", rows, header, to_stderr=json)
     except (Stopped, KeyboardInterrupt):
         raise Interrupted(f"stopped; go on with: {shlex.join(['seqlra', *sys.argv[1:]])}") from None
+    if not pages:
+        raise SeqlraError(f"{reproduction.path} has no runs to show yet; begin with: seqlra reproduce table1")
     print(f"tables and figures: {reproduction.path}", file=sys.stderr)
     if json:
         json_line({"out": str(reproduction.path), "exhibits": pages})

@@ -88,7 +88,7 @@ class Reproduction(Shelf):
 
     def train(self, group: str, members: Sequence[Member], watching: Watching) -> None:
         """See `Shelf.train`."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.make()
         super().train(group, members, watching)
 
     def lengths(self, cell: Cell) -> set[int]:
