@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seqlra.tasks.idx import write_idx
-from seqlra.tasks.images import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, read_folder
+from seqlra.data.idx import write_idx
+from seqlra.data.images import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, read_folder
 
 SEED = 1998  # the year of MNIST
 TRAIN, TEST = 15_000, 3_000  # a quarter and three tenths; their gzipped files stay under 4 MB

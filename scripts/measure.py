@@ -62,7 +62,7 @@ UNITS = {
     "signum": ("--lr 0.0002 --discretizer sign", "6.88"),
 }
 TUNING = {
-    "null initialisation": "--weight-init zeros",
+    "null initialization": "--weight-init zeros",
     "uniform fan-in (eq. 5)": "--weight-init fan-in",
     "Gaussian 0.05": "--weight-init gaussian",
     "lr 0.005": "--lr 0.005",
@@ -169,14 +169,14 @@ BINARY_RNN = (
 COMPARISONS = (
     Comparison(
         "rivals-null-tanh",
-        "Table 1, null initialisation, tanh: MNIST, 8x128, 10 epochs (paper: 100); test error in percent",
+        "Table 1, null initialization, tanh: MNIST, 8x128, 10 epochs (paper: 100); test error in percent",
         f'{RIVALS_NULL} --activation tanh --own "lra-fdbk: --lr 0.0025 --c1 off --c2 10" '
         '--own "dfa: --lr 1" --own "fa: --lr 0.5"',
         {"lra-fdbk": "2.69", "dfa": "5.24", "fa": "16.1", "dtp": "X", "backprop": "X"},
     ),
     Comparison(
         "rivals-null-sigmoid",
-        "Table 1, null initialisation, sigmoid: MNIST, 8x128, 10 epochs (paper: 100); test error in percent",
+        "Table 1, null initialization, sigmoid: MNIST, 8x128, 10 epochs (paper: 100); test error in percent",
         f'{RIVALS_NULL} --activation sigmoid --own "dfa: --lr 10" --own "fa: --lr 1"',
         {"lra-fdbk": "2.75", "dfa": "30.84", "fa": "88.65", "dtp": "X", "backprop": "X"},
     ),
@@ -205,9 +205,9 @@ COMPARISONS = (
 BENCHES = ("mlp", "stack", "rnn")
 BITS = ("text", "tuning")
 TITLES = {
-    "null": "Null initialisation (Section 3.2): MNIST, 8x128, SGD, 10 epochs; test error in percent",
-    "table2": "Table 2: MNIST, null initialisation, 3x800, Adam, after 1 epoch; test error in percent",
-    "fashion": "Fashion-MNIST, null initialisation; test error in percent",
+    "null": "Null initialization (Section 3.2): MNIST, 8x128, SGD, 10 epochs; test error in percent",
+    "table2": "Table 2: MNIST, null initialization, 3x800, Adam, after 1 epoch; test error in percent",
+    "fashion": "Fashion-MNIST, null initialization; test error in percent",
     "diff": "K of LRA-diff (Section 3.1): MNIST, 3x64 tanh, fan-in, SGD, after 1 epoch; test error in percent",
     "text": "Tiny Shakespeare: Elman RNN, 256 tanh units, 64 streams, K = 50, 2,500 updates; test bits per character",
     "tuning": "What helps there and what does not: one thing changed, seed 0; validation bits per character",

@@ -139,7 +139,7 @@ DEFECTS = (
         ("g dropped in the K loop", "(g.g(z_bar) if g else z_bar)", "z_bar", "engine"),
     ),
     *in_file(
-        "normalize.py",
+        "rules/normalize.py",
         "normalize",
         ("Normalize stretches what is short", ".clamp_min_(c)", ""),
         ("Normalize leaves what is long", ".clamp_min_(c)", ".clamp_max_(c)"),
@@ -170,7 +170,7 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "ties.py",
+        "network/layers.py",
         "feedback",
         (
             "states carried in counted as steps",
@@ -194,7 +194,7 @@ DEFECTS = (
         ("inverses learn without g", "(u if g is None else g.g(u))", "u"),
         ("inverses climb", "parameter.sub_(", "parameter.add_("),
         ("mean squares decay the other way", "1 - self.inverse_decay)", "self.inverse_decay)"),
-        ("inverses learnt without noise", "z + self.noise * torch.randn_like(z)", "z"),
+        ("inverses learned without noise", "z + self.noise * torch.randn_like(z)", "z"),
         (
             "inverses without bias",
             'z @ graph.feedback[name] + graph.recall(f"{name} bias", self.name)',
@@ -231,7 +231,7 @@ DEFECTS = (
         ("baseline without its weight", "torch.where(weight > 0, weighted / weight, 0)", "weighted"),
     ),
     *in_file(
-        "activity.py",
+        "network/forward.py",
         "estimators",
         ("slope left out of the forward pass", "            h.mul_(self._slope)\n", "            pass\n"),
     ),
@@ -268,7 +268,7 @@ DEFECTS = (
         ("targets of the wrong steps", "range(tied.first, tied.first + t", "range(0, t", "ties::" + BY_REFERENCE),
     ),
     *in_file(
-        "engine.py",
+        "engine/update.py",
         "backprop",
         ("mean for sum", 'rule.reduction == "mean"', 'rule.reduction == "sum"', "lra"),
         ("mean over the batch of one step", "1 / walk.predictions", "1 / walk.activity.batch"),
@@ -293,9 +293,13 @@ DEFECTS = (
         ("c1 never applied", "total.copy_(finished)", "total.copy_(total)", "lra"),
     ),
     *in_file(
-        "diagnostics.py",
+        "analysis/diagnostics.py",
         "diagnostics",
-        ("the rule set beside itself", "Walk(chain_rule(reduction=walk.rule.reduction),", "Walk(walk.rule,"),
+        (
+            "the rule set beside itself",
+            "BackwardPass(chain_rule(reduction=walk.rule.reduction),",
+            "BackwardPass(walk.rule,",
+        ),
         ("backprop left in p.grad", "updates_of(backprop, torch.empty_like)", "updates_of(backprop, lambda p: p.grad)"),
         ("a slope left out of the chain rule", 'SlopeAnnealing if "slope" in graph.memory else', ""),
         ("angles in radians", "torch.rad2deg(torch.atan2(opposite, cross))", "torch.atan2(opposite, cross)"),
@@ -334,7 +338,7 @@ DEFECTS = (
         ("f' in a counted displacement of Lemma 1", 'incoming if self.form == "post" else', ""),
     ),
     *in_file(
-        "training.py",
+        "training/trainer.py",
         "diagnostics",
         (
             "diagnostics of every epoch so far",
@@ -344,7 +348,7 @@ DEFECTS = (
         ("diagnostics lost by a stop", 'state.get("diagnostics", {})', "{}"),
     ),
     *in_file(
-        "activity.py",
+        "network/forward.py",
         "engine",
         ("g not applied", "z_star = z if tied.subgraph.g is None else tied.subgraph.g.g(z)", "z_star = z", "lra"),
         ("g not applied in a recurrence", "= g.g(z_now)", "= z_now"),
@@ -359,7 +363,7 @@ DEFECTS = (
         ("only the last connection read", "else total + _product(", "else _product("),
     ),
     *in_file(
-        "units.py",
+        "network/units.py",
         "units",
         ("left-hand derivative of relu6", "((h >= low) & (h < high))", "((h > low) & (h <= high))"),
         ("left-hand derivative of relu", "(h >= 0).to(h.dtype)", "(h > 0).to(h.dtype)"),
@@ -377,7 +381,7 @@ DEFECTS = (
         ("SLWTA: noise of the wrong sign", "-torch.empty_like(z).exp", "torch.empty_like(z).exp"),
     ),
     *in_file(
-        "losses.py",
+        "network/losses.py",
         "losses",
         ("sign of L2", 'lambda z, y: z - y, "half', 'lambda z, y: y - z, "half'),
         ("sign of L1", "(z - y).sign()", "(y - z).sign()"),
@@ -386,7 +390,7 @@ DEFECTS = (
         ("sign of the Gaussian error", "lambda z, t: z - t,", "lambda z, t: t - z,"),
     ),
     *in_file(
-        "initialization.py",
+        "engine/initialization.py",
         "initialization",
         ("a stack seeded alike", "_stream(own_seed, 0)", "_stream(seeds[0], 0)"),
         ("E and W from one stream", "_stream(own_seed, 1)", "_stream(own_seed, 0)"),
@@ -397,7 +401,7 @@ DEFECTS = (
         ("recurrent weights of a reservoir fan-in", 'weights == "reservoir" and name in recurrent', "False"),
     ),
     *in_file(
-        "evaluation.py",
+        "analysis/evaluation.py",
         "evaluation",
         ("logits averaged for probabilities", "probabilities.mean(-2),", "_log(probabilities).mean(-2).softmax(-1),"),
         ("variance without centring", "probabilities.var(-2, correction=0)", "probabilities.square().mean(-2)"),
@@ -419,7 +423,7 @@ DEFECTS = (
         ("trajectories of different streams mixed", "x.repeat_interleave(copies, 0)", "x.repeat(copies)"),
     ),
     *in_file(
-        "pictures.py",
+        "analysis/pictures.py",
         "evaluation",
         ("the most certain images shown twice", "order[::-1][:count]", "order[:count]"),
         ("the least certain first", "descending=True", "descending=False"),
@@ -437,7 +441,7 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "shelf.py",
+        "sweeps/run_store.py",
         "reproduce",
         ("fine-tuned with what it starts from", "member.config.network.init_from is not None]", "False]"),
         ("seeds of many cells in one stream", "if member.seed == seed)", "if True)"),
@@ -475,7 +479,7 @@ DEFECTS = (
         ("measured again", "if _path(run).exists() or not", "if not"),
     ),
     *in_file(
-        "experiments.py",
+        "training/experiment.py",
         "cli::test_the_precision_of_products_is_recorded_and_holds_at_resume",
         (
             "the precision forgotten",
@@ -484,23 +488,23 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "optimizers.py",
+        "training/optimizers.py",
         STACK_SWEPT,
         ("every model steps as the first", "torch.lerp(old, p, share, out=p)", "pass"),
     ),
     *in_file(
-        "experiments.py",
+        "training/experiment.py",
         STACK_SWEPT,
         ("settings of the first model for all", "if len(set(values)) > 1:", "if False:"),
         ("step sizes over the last", "/ sizes[0]", "/ sizes[-1]"),
     ),
     *in_file(
-        "shelf.py",
+        "sweeps/run_store.py",
         "stack::TestCompare",
         ("labels never together", "alike.setdefault(json.dumps(kind), [])", "alike.setdefault(member.label, [])"),
     ),
     *in_file(
-        "shelf.py",
+        "sweeps/run_store.py",
         "compare",
         ("finished members run again", "if self.outcome(member) is None and", "if", "stack::TestCompare"),
         ("seeds one by one", "if not stacked or self.run_of", "if True or self.run_of", "stack::TestCompare"),
@@ -516,7 +520,7 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "comparison.py",
+        "sweeps/comparison.py",
         "compare",
         ("results only at the end", "            comparison.write_results()\n", ""),
         ("microseconds for milliseconds", "1000 * seconds", "1e6 * seconds"),
@@ -529,24 +533,24 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "stacks.py",
+        "training/stacks.py",
         "stack::test_the_spread_of_figures",
         ("diverged seeds count in the mean", "math.fsum(known) / len(known)", "math.fsum(known) / len(every)"),
         ("least and greatest changed round", '"min": min(known), "max": max(', '"min": max(known), "max": min('),
     ),
     *in_file(
-        "stacks.py",
+        "training/stacks.py",
         "stack::" + STACK_STOPPED,
         ("a stopped stack forgets its checkpoint", "    if stack.checkpoint.exists():\n", "    if False:\n"),
     ),
     *in_file(
-        "stacks.py",
+        "training/stacks.py",
         "stack::" + STACK_LATER,
         ("one that diverged has a result", "        if record.diverged:\n", "        if False:\n"),
         ("weights of nan left behind", "weights if record.diverged else own(", "own("),
     ),
     *in_file(
-        "stacks.py",
+        "training/stacks.py",
         "stack::" + STACK_ALONE,
         ("the moments of the first model", "value[at].clone() if", "value[0].clone() if"),
         ("the weights of the first model", "name: tensor[at].clone()", "name: tensor[0].clone()"),
@@ -555,7 +559,7 @@ DEFECTS = (
         ("an update's time not shared out", "seconds / steps / len(members)", "seconds / steps", "stack::" + STACK_CLI),
     ),
     *in_file(
-        "rundir.py",
+        "training/run_directory.py",
         "stack::" + STACK_LATER,
         ("diverged, told as fine", "(self.failed, True)", "(self.failed, False)"),
         (
@@ -566,7 +570,7 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "training.py",
+        "training/trainer.py",
         "stack::" + STACK_LATER,
         ("one that diverges ends all", "if all(each.diverged for each", "if any(each.diverged for each"),
         (
@@ -592,13 +596,13 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "training.py",
+        "training/trainer.py",
         "stack::" + STACK_ALONE,
         ("the weights of all where one is best", "[self.slice(model)] = tensor[self.slice(model)]", "[:] = tensor"),
         ("the best of the first model", "return (model,) if self.graph.stack", "return (0,) if self.graph.stack"),
     ),
     *in_file(
-        "experiments.py",
+        "training/experiment.py",
         "stack::" + STACK_ALONE,
         (
             "every model starts as the first",
@@ -606,14 +610,14 @@ DEFECTS = (
             "for each in configs[:1] * len(configs))\n    graph",
         ),
         ("validation by the first seed", "seed = seeds[0] if len(set(seeds)) == 1 else seeds", "seed = seeds[0]"),
-        ("rules not equipped for a stack", "    learns.equip(stack)\n", ""),
+        ("rules not equipped for a stack", "    learns.setup(stack)\n", ""),
         ("the parameters of all for those of one", "graph.parameters()) // models", "graph.parameters())"),
         ("data.seed ignored", "each.seed if data.seed is None else data.seed", "each.seed", "stack::" + STACK_STREAM),
         ("models that differ in all ways", "if value != first.get(name):", "if False:", "stack::" + STACK_SHARED),
         ("a model's time not shared out", "trainer.seconds / models\n", "trainer.seconds\n", "stack::" + STACK_CLI),
     ),
     *in_file(
-        "tasks/images.py",
+        "data/images.py",
         "stack::" + STACK_ALONE,
         (
             "one validation split for all",
@@ -642,7 +646,7 @@ DEFECTS = (
         ("losses of all models added up", "loss += output.value(h, t).sum(-1)", "loss += output.value(h, t).sum()"),
     ),
     *in_file(
-        "diagnostics.py",
+        "analysis/diagnostics.py",
         "stack::" + STACK_ALONE,
         (
             "the diagnostics of the first model",
@@ -678,7 +682,7 @@ DEFECTS = (
         ("Ctrl-C without how to go on", "except (Stopped, KeyboardInterrupt):", "except MemoryError:"),
     ),
     *in_file(
-        "plotting.py",
+        "analysis/plotting.py",
         "compare",
         ("marks on top of each other", "(np.arange(rounds) + (nth + 0.5) / of)", "(np.arange(rounds) + 0.5 / of)"),
         (
@@ -690,7 +694,7 @@ DEFECTS = (
     *in_file(
         "paper/panels.py",
         "paper_figures",
-        ("colours by what is there", "nth, len(panel.cells), apart)", "len(axes.lines), len(panel.cells), apart)"),
+        ("colors by what is there", "nth, len(panel.cells), apart)", "len(axes.lines), len(panel.cells), apart)"),
         ("the figure of the next epoch", "seed[epoch - 1]", "seed[min(epoch, len(seed) - 1)]"),
         ("curves of the first seed", "for history in found.histories])", "for history in found.histories[:1]])"),
     ),
@@ -718,7 +722,7 @@ DEFECTS = (
             "and not (path := self._kept(reproduction, each, run)).exists():",
             "and (path := self._kept(reproduction, each, run)):",
         ),
-        ("an image its own neighbour", ".predict(None)", ".predict(z)"),
+        ("an image its own neighbor", ".predict(None)", ".predict(z)"),
         (
             "the output among the latent layers",
             "enumerate(graph.ties) if not tied.subgraph.is_output)",
@@ -731,7 +735,7 @@ DEFECTS = (
         ("angles where epochs end", '[0, *(row["step"] for row in longest)]', '[*(row["step"] for row in longest)]'),
     ),
     *in_file(
-        "tracing.py",
+        "engine/tracing.py",
         "recorded",
         (
             "one trace for all shapes",
@@ -745,7 +749,7 @@ DEFECTS = (
         ("a count of a rule's own runs on", "in constants for each in written", "in () for each in written"),
     ),
     *in_file(
-        "replay.py",
+        "engine/replay.py",
         "recorded",
         ("a buffer given away too early", "for used in (node, *node.all_input_nodes)", "for used in (node,)"),
         ("a view that holds nothing", "op is operator.getitem or op in QUIET_VIEWS", "op is operator.getitem"),
@@ -753,7 +757,7 @@ DEFECTS = (
         ("zeros of the last update", "_bound(aten.zero_.default, (buffers[0],), {})[0]", "partial(len, buffers)"),
     ),
     *in_file(
-        "recorded.py",
+        "engine/recorded.py",
         "recorded",
         ("the same mini-batch over and over", "place.copy_(tensor)", "place.copy_(place)"),
         ("weights that moved go unnoticed", "if places != self._places:", "if not self._places:"),
@@ -762,7 +766,7 @@ DEFECTS = (
         ("what was told is written over", "[tensor.clone() for tensor in replay.told]", "list(replay.told)"),
     ),
     *in_file(
-        "optimizers.py",
+        "training/optimizers.py",
         "optimizers",
         ("steps not counted", "self._steps.add_(1)", "self._steps.add_(0)"),
         ("a loaded state ignored", "if self.optimizer.state is not self._state:", "if self._state is None:"),
@@ -799,7 +803,9 @@ def imported_from(copy: Path) -> Path:
 def run_tests(copy: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """Run those tests on the copy, up to the first that fails."""
     named = [test.partition("::") for test in tests]
-    where = [f"tests/test_{file}.py{colons}{test}" for file, colons, test in named]
+    where = [
+        f"{next(copy.glob(f'tests/*/test_{file}.py')).relative_to(copy)}{colons}{test}" for file, colons, test in named
+    ]
     return python(copy, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *where)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seqlra.paper.exhibits import EXHIBITS
-from seqlra.rundir import RunDirectory
+from seqlra.training.run_directory import RunDirectory
 
 RESULTS = Path(__file__).parents[1] / "results" / "paper"
 

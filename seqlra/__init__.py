@@ -7,21 +7,26 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqlra.compiled import CompiledUpdate as CompiledUpdate
-    from seqlra.diagnostics import Diagnosis as Diagnosis
-    from seqlra.diagnostics import diagnose as diagnose
-    from seqlra.engine import Step as Step
-    from seqlra.engine import run as run
-    from seqlra.engine import update as update
+    from seqlra.analysis.diagnostics import Diagnosis as Diagnosis
+    from seqlra.analysis.diagnostics import diagnose as diagnose
+    from seqlra.engine.compiled import CompiledUpdate as CompiledUpdate
+    from seqlra.engine.initialization import initialize as initialize
+    from seqlra.engine.recorded import RecordedUpdate as RecordedUpdate
+    from seqlra.engine.update import Step as Step
+    from seqlra.engine.update import run as run
+    from seqlra.engine.update import update as update
     from seqlra.errors import Diverged as Diverged
     from seqlra.errors import SeqlraError as SeqlraError
-    from seqlra.graph import Graph as Graph
-    from seqlra.initialization import initialize as initialize
-    from seqlra.losses import LocalLoss as LocalLoss
-    from seqlra.losses import OutputLoss as OutputLoss
-    from seqlra.networks import elman as elman
-    from seqlra.networks import mlp as mlp
-    from seqlra.recorded import RecordedUpdate as RecordedUpdate
+    from seqlra.network.builders import elman as elman
+    from seqlra.network.builders import mlp as mlp
+    from seqlra.network.graph import Graph as Graph
+    from seqlra.network.losses import LocalLoss as LocalLoss
+    from seqlra.network.losses import OutputLoss as OutputLoss
+    from seqlra.network.subgraph import Connection as Connection
+    from seqlra.network.subgraph import Input as Input
+    from seqlra.network.subgraph import Subgraph as Subgraph
+    from seqlra.network.units import Activation as Activation
+    from seqlra.network.units import Discretizer as Discretizer
     from seqlra.rules import Backprop as Backprop
     from seqlra.rules import DifferenceTargetPropagation as DifferenceTargetPropagation
     from seqlra.rules import DirectFeedbackAlignment as DirectFeedbackAlignment
@@ -34,22 +39,17 @@ if TYPE_CHECKING:
     from seqlra.rules import SigmoidAdjustedSTE as SigmoidAdjustedSTE
     from seqlra.rules import SlopeAnnealing as SlopeAnnealing
     from seqlra.rules import VarianceAdjustedReinforce as VarianceAdjustedReinforce
-    from seqlra.subgraph import Connection as Connection
-    from seqlra.subgraph import Input as Input
-    from seqlra.subgraph import Subgraph as Subgraph
-    from seqlra.units import Activation as Activation
-    from seqlra.units import Discretizer as Discretizer
 
 _HOMES = {
-    "seqlra.compiled": ("CompiledUpdate",),
-    "seqlra.diagnostics": ("Diagnosis", "diagnose"),
-    "seqlra.engine": ("Step", "run", "update"),
+    "seqlra.engine.compiled": ("CompiledUpdate",),
+    "seqlra.analysis.diagnostics": ("Diagnosis", "diagnose"),
+    "seqlra.engine.update": ("Step", "run", "update"),
     "seqlra.errors": ("Diverged", "SeqlraError"),
-    "seqlra.graph": ("Graph",),
-    "seqlra.initialization": ("initialize",),
-    "seqlra.losses": ("LocalLoss", "OutputLoss"),
-    "seqlra.networks": ("elman", "mlp"),
-    "seqlra.recorded": ("RecordedUpdate",),
+    "seqlra.network.graph": ("Graph",),
+    "seqlra.engine.initialization": ("initialize",),
+    "seqlra.network.losses": ("LocalLoss", "OutputLoss"),
+    "seqlra.network.builders": ("elman", "mlp"),
+    "seqlra.engine.recorded": ("RecordedUpdate",),
     "seqlra.rules": (
         "Backprop",
         "DifferenceTargetPropagation",
@@ -64,8 +64,8 @@ _HOMES = {
         "SlopeAnnealing",
         "VarianceAdjustedReinforce",
     ),
-    "seqlra.subgraph": ("Connection", "Input", "Subgraph"),
-    "seqlra.units": ("Activation", "Discretizer"),
+    "seqlra.network.subgraph": ("Connection", "Input", "Subgraph"),
+    "seqlra.network.units": ("Activation", "Discretizer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

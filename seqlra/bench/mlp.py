@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from seqlra.bench.timing import TINY, Case, Update, alternate, ours
-from seqlra.graph import Graph
-from seqlra.initialization import initialize
-from seqlra.networks import mlp
+from seqlra.engine.initialization import initialize
+from seqlra.network.builders import mlp
+from seqlra.network.graph import Graph
 from seqlra.rules import LRAFeedback
 
 PIXELS, CLASSES = 784, 10
@@ -29,10 +29,10 @@ def mlp_case(
     rounds: int,
     compiled: bool = False,
 ) -> Case:
-    """One update and optimiser step of a tanh network on images of 784 pixels, ours (as it is or compiled) against one
+    """One update and optimizer step of a tanh network on images of 784 pixels, ours (as it is or compiled) against one
     of `RIVALS`.
 
-    Both sides take the same kind of optimiser: ours as ``seqlra train`` makes it (fused), the rivals' as
+    Both sides take the same kind of optimizer: ours as ``seqlra train`` makes it (fused), the rivals' as
     ``torch.optim`` does by default, or fused where their name says so.
     """
     x, t = torch.randn(batch, PIXELS, device=device), torch.randint(CLASSES, (batch,), device=device)
@@ -64,7 +64,7 @@ def _compiled(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Up
 
 
 def _graphed(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
-    """Forward, backward and the optimiser's step as one CUDA graph, captured as torch's manual has it: after warm-up on
+    """Forward, backward and the optimizer's step as one CUDA graph, captured as torch's manual has it: after warm-up on
     another stream, without gradients, which the capture then makes where they stay."""
     net = _net(hidden, nn.Linear).to(x.device)
     capturable = {"capturable": True} if optimizer == "adam" else {}
@@ -120,13 +120,13 @@ def _backprop(
 
 RIVALS: dict[str, Callable[[Sequence[int], str, Tensor, Tensor], Update]] = {
     "backprop, eager": _eager,
-    "backprop, eager, fused optimiser": _fused,
+    "backprop, eager, fused optimizer": _fused,
     "backprop, compiled": _compiled,
     "backprop, CUDA graph": _graphed,
     "FA of biotorch": _biotorch,
 }
-"""What to compare with: PyTorch as most write it; the same with the optimiser that ours has; its loss and its
-optimiser's step through ``torch.compile``; all of it as one CUDA graph; and the layers of the biotorch package."""
+"""What to compare with: PyTorch as most write it; the same with the optimizer that ours has; its loss and its
+optimizer's step through ``torch.compile``; all of it as one CUDA graph; and the layers of the biotorch package."""
 
 
 def available(rival: str, device: torch.device) -> bool:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqlra.activity import null_state
 from seqlra.bench.timing import TINY, Case, Update, alternate, ours
-from seqlra.engine import update
-from seqlra.graph import Graph
-from seqlra.initialization import initialize
-from seqlra.networks import elman
+from seqlra.data.text import load_text
+from seqlra.engine.initialization import initialize
+from seqlra.engine.update import update
+from seqlra.network.builders import elman
+from seqlra.network.forward import null_state
+from seqlra.network.graph import Graph
 from seqlra.rules import LRAFeedback, Rule
 from seqlra.tasks.prediction import Prediction, as_streams
-from seqlra.tasks.text import load_text
 
 
 def rnn_case(hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int) -> Case:
     """One LRA-fdbk update of an Elman network against ``torch.nn.RNN`` + autograd BPTT, both with Adam, same sizes.
 
-    Both include the forward pass, the loss, the updates and the optimiser's step. What the tokens are does not matter.
+    Both include the forward pass, the loss, the updates and the optimizer's step. What the tokens are does not matter.
     """
     tokens, targets = torch.randint(symbols, (2, unroll, streams), device=device)
     graph = Graph(elman(symbols, [hidden], symbols, unroll))

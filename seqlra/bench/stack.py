@@ -8,9 +8,9 @@ import torch
 
 from seqlra.bench.mlp import CLASSES, PIXELS, operations
 from seqlra.bench.timing import Case, alternate, ours
-from seqlra.graph import Graph
-from seqlra.initialization import initialize
-from seqlra.networks import mlp
+from seqlra.engine.initialization import initialize
+from seqlra.network.builders import mlp
+from seqlra.network.graph import Graph
 from seqlra.rules import LRAFeedback
 
 

@@ -1,7 +1,7 @@
 """Honest timings: one update of ours against one of a rival, alternating in one process.
 
 A figure is the median over rounds; the ratio is the rival's time over ours, taken round by round, so that a machine
-whose speed drifts does not favour the one that ran first.
+whose speed drifts does not favor the one that ran first.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqlra.compiled import CompiledUpdate
-from seqlra.engine import update
-from seqlra.graph import Graph
-from seqlra.optimizers import make, stepper
-from seqlra.recorded import RecordedUpdate
+from seqlra.engine.compiled import CompiledUpdate
+from seqlra.engine.recorded import RecordedUpdate
+from seqlra.engine.update import update
+from seqlra.network.graph import Graph
 from seqlra.rules import Rule
+from seqlra.training.optimizers import make, stepper
 
 Update = Callable[[], object]
 
@@ -118,7 +118,7 @@ def matmul_rate(device: torch.device, n: int = 1024) -> float:
 
 
 def ours(graph: Graph, rule: Rule, optimizer: str, inputs: Any, targets: Tensor, compiled: bool = False) -> Update:
-    """One update and one step of the optimiser as training makes them: recorded (by the engine itself where the rule
+    """One update and one step of the optimizer as training makes them: recorded (by the engine itself where the rule
     skips), or compiled. The step is tiny, so that nothing runs away."""
     step = stepper(make(optimizer, graph.parameters(), lr=TINY))
     updates: Callable[..., object]

@@ -44,7 +44,7 @@ def mlp(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """LRA-fdbk on a tanh MLP against backprop in PyTorch: eager, with our optimiser, compiled; FA of biotorch."""
+    """LRA-fdbk on a tanh MLP against backprop in PyTorch: eager, with our optimizer, compiled; FA of biotorch."""
     from seqlra.bench.mlp import OPTIMIZERS, RIVALS, available, mlp_case
     from seqlra.errors import unknown
 
@@ -106,7 +106,7 @@ def rnn(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """LRA-fdbk on an Elman network against torch.nn.RNN with autograd BPTT, with the same optimiser."""
+    """LRA-fdbk on an Elman network against torch.nn.RNN with autograd BPTT, with the same optimizer."""
     from seqlra.bench.rnn import rnn_case, rnn_skip_case
 
     where, count = _machine(device, threads)
@@ -117,7 +117,7 @@ def rnn(
 
 
 def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
-    from seqlra.experiments import pick_device, set_threads
+    from seqlra.training.experiment import pick_device, set_threads
 
     return pick_device(device), set_threads(threads)
 
@@ -128,7 +128,7 @@ def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, jso
 
     from seqlra.bench.timing import matmul_rate
     from seqlra.cli.show import json_line, table
-    from seqlra.experiments import versions
+    from seqlra.training.experiment import versions
 
     rate = matmul_rate(where)
     rows = []

@@ -17,9 +17,9 @@ from seqlra.cli.options import BOOKKEEPING, Json, option
 from seqlra.errors import SeqlraError, unknown
 
 if TYPE_CHECKING:
-    from seqlra.comparison import Comparison
-    from seqlra.shelf import Member
-    from seqlra.training import Trainer
+    from seqlra.sweeps.comparison import Comparison
+    from seqlra.sweeps.run_store import RunSpec
+    from seqlra.training.trainer import Trainer
 
 SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Options that are not known here are those of ``seqlra train``, which reads them itself."""
@@ -84,7 +84,7 @@ def compare(
 
         seqlra compare --resume runs/cmp
     """
-    from seqlra.comparison import Comparison
+    from seqlra.sweeps.comparison import Comparison
 
     if resume is not None:
         _refuse_options(context, resume)
@@ -112,9 +112,11 @@ def _refuse_options(context: typer.Context, resume: Path) -> None:
         )
 
 
-def _members(context: typer.Context, task: str | None, rules: str | None, own: list[str], seeds: range) -> list[Member]:
+def _members(
+    context: typer.Context, task: str | None, rules: str | None, own: list[str], seeds: range
+) -> list[RunSpec]:
     """What the command line asks for: every label with every seed."""
-    from seqlra.shelf import Member
+    from seqlra.sweeps.run_store import RunSpec
 
     if not seeds:
         raise SeqlraError(f"seeds must be at least 1, not {seeds.stop - seeds.start}")
@@ -127,7 +129,7 @@ def _members(context: typer.Context, task: str | None, rules: str | None, own: l
     for label, rule in labels.items():
         given = _parameters(context, task, [*context.args, *options[label]]) | {"rule": rule}
         try:
-            members += [Member(label, config) for config in train.configs_of(task, given, seeds)]
+            members += [RunSpec(label, config) for config in train.configs_of(task, given, seeds)]
         except SeqlraError as error:
             raise SeqlraError(f"{label}: {error}") from error
     return members
@@ -176,9 +178,9 @@ def _parameters(context: typer.Context, task: str, words: list[str]) -> dict[str
 
 def _run(comparison: Comparison, json: bool) -> None:
     from seqlra.cli.show import json_line, table
-    from seqlra.comparison import run_members
-    from seqlra.comparison import table as cells
-    from seqlra.training import Stopped
+    from seqlra.sweeps.comparison import run_members
+    from seqlra.sweeps.comparison import table as cells
+    from seqlra.training.trainer import Stopped
 
     try:
         run_members(comparison, lambda members: _watching(comparison, members))
@@ -192,7 +194,7 @@ def _run(comparison: Comparison, json: bool) -> None:
 
 
 @contextmanager
-def _watching(comparison: Comparison, members: Sequence[Member]) -> Iterator[Callable[[Trainer], None]]:
+def _watching(comparison: Comparison, members: Sequence[RunSpec]) -> Iterator[Callable[[Trainer], None]]:
     """Say which members they are, show how they go, and say what came out of each."""
     from seqlra.cli.show import Watch
 
@@ -207,7 +209,7 @@ def _watching(comparison: Comparison, members: Sequence[Member]) -> Iterator[Cal
         _tell(comparison, member, name)
 
 
-def _tell(comparison: Comparison, member: Member, name: str) -> None:
+def _tell(comparison: Comparison, member: RunSpec, name: str) -> None:
     outcome = comparison.outcome(member) or {}
     if outcome.get("diverged"):
         print(f"{name}: {outcome['message']}", file=sys.stderr, flush=True)

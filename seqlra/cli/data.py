@@ -14,8 +14,8 @@ app = typer.Typer(help="See and fetch datasets.", no_args_is_help=True)
 def list_() -> None:
     """List the datasets and where each comes from."""
     from seqlra.cli.show import table
-    from seqlra.tasks.images import DATASETS
-    from seqlra.tasks.text import TEXTS
+    from seqlra.data.images import DATASETS
+    from seqlra.data.text import TEXTS
 
     known = DATASETS | TEXTS
     rows = [(n, d.about, "embedded" if d.embedded else f"Hub ({d.hub}), or --data-dir") for n, d in known.items()]
@@ -28,9 +28,9 @@ def get(
     out: Annotated[Path, typer.Option(help="Folder to put it in, as DIR/<name>/; use it with --data-dir.")] = Path(),
 ) -> None:
     """Fetch a dataset from the Hub and write it as files for --data-dir."""
+    from seqlra.data.images import DATASETS, export_images
+    from seqlra.data.text import TEXTS, export_text
     from seqlra.errors import unknown
-    from seqlra.tasks.images import DATASETS, export_images
-    from seqlra.tasks.text import TEXTS, export_text
 
     if name not in DATASETS | TEXTS:
         raise unknown("dataset", name, DATASETS | TEXTS)

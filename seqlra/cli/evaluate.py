@@ -13,11 +13,11 @@ from seqlra.cli.options import DataDir, Device, Json
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
-    from seqlra.evaluation import Evaluation
-    from seqlra.graph import Graph
-    from seqlra.rundir import RunDirectory
+    from seqlra.analysis.evaluation import Evaluation
+    from seqlra.network.graph import Graph
     from seqlra.tasks.classification import Classification
     from seqlra.tasks.prediction import Prediction
+    from seqlra.training.run_directory import RunDirectory
 
 
 def evaluate(
@@ -46,7 +46,7 @@ def evaluate(
     Tokens of a text that training never saw are read as the unknown token; how many is told.
     """
     from seqlra.cli.show import json_line, result_rows, table
-    from seqlra.rundir import RunDirectory
+    from seqlra.training.run_directory import RunDirectory
 
     if text is not None and data_dir is not None:
         raise SeqlraError("--text and --data-dir do not go together: both say what to measure on")
@@ -76,11 +76,11 @@ def _loaded(
 ) -> tuple[Graph, Classification | Prediction, dict[str, Any]]:
     """The chosen network, what to measure it on, and what to say of that."""
     if text is None:
-        from seqlra.experiments import load_best
+        from seqlra.training.experiment import load_best
 
         experiment = load_best(run, device, data_dir)
         return experiment.graph, experiment.task, {"split": split}
-    from seqlra.experiments import load_on_text
+    from seqlra.training.experiment import load_on_text
 
     graph, task, counts = load_on_text(run, text, device)
     return graph, task, {"text": str(text), **counts}
@@ -90,7 +90,7 @@ def _sampled(
     graph: Graph, task: Classification | Prediction, part: str, samples: int, seed: int, folder: Path
 ) -> Evaluation:
     """The evaluation; what cannot be sampled, and a folder that cannot be made, are refused before the work starts."""
-    from seqlra import evaluation
+    from seqlra.analysis import evaluation
     from seqlra.cli.show import progress
 
     evaluation.check_samples(graph, samples)
@@ -104,7 +104,7 @@ def _sampled(
 
 def _plain(found: Evaluation, prefix: str) -> dict[str, Any]:
     """The evaluation for JSON; the metrics of the posterior have the names that those of one pass have without it."""
-    from seqlra.experiments import versions
+    from seqlra.training.experiment import versions
 
     metrics = found.metrics()
     posterior = metrics.pop("posterior")
@@ -121,9 +121,9 @@ def _write(
     folder: Path, result: dict[str, Any], found: Evaluation, task: Classification | Prediction, part: str
 ) -> None:
     """``posterior.json``, ``posterior.npz`` and the pictures, each whole or not at all."""
-    from seqlra.pictures import save_certainty, save_reliability
-    from seqlra.rundir import RunDirectory
+    from seqlra.analysis.pictures import save_certainty, save_reliability
     from seqlra.tasks.classification import Classification
+    from seqlra.training.run_directory import RunDirectory
 
     title = f"{Path(result['run']).name}, {part}: posterior of {result['samples']} samples"
     RunDirectory(folder).write_json(folder / "posterior.json", result)

@@ -10,15 +10,15 @@ Kind = Literal["all", "rules", "activations", "discretizers", "losses", "weight-
 
 
 def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") -> None:
-    """List the rules, units, losses, initialisations, optimisers and datasets, one line each."""
+    """List the rules, units, losses, initializations, optimizers and datasets, one line each."""
     from seqlra.cli.show import table
-    from seqlra.initialization import WEIGHT_INITS
-    from seqlra.losses import LOCAL_LOSSES
-    from seqlra.optimizers import OPTIMIZERS
+    from seqlra.data.images import DATASETS
+    from seqlra.data.text import TEXTS
+    from seqlra.engine.initialization import WEIGHT_INITS
+    from seqlra.network.losses import LOCAL_LOSSES
+    from seqlra.network.units import ACTIVATIONS, DISCRETIZERS
     from seqlra.rules import RULES
-    from seqlra.tasks.images import DATASETS
-    from seqlra.tasks.text import TEXTS
-    from seqlra.units import ACTIVATIONS, DISCRETIZERS
+    from seqlra.training.optimizers import OPTIMIZERS
 
     known: dict[str, dict[str, str]] = {
         "rules": {name: rule.about for name, rule in RULES.items()},

@@ -10,7 +10,7 @@ import typer
 
 from seqlra.errors import SeqlraError
 
-DATA, NETWORK, RULE, OPTIMISATION, BOOKKEEPING = "Data", "Network", "Rule", "Optimisation", "Bookkeeping"
+DATA, NETWORK, RULE, OPTIMIZATION, BOOKKEEPING = "Data", "Network", "Rule", "Optimization", "Bookkeeping"
 
 
 def option(panel: str, text: str, open_as: str | bool = True, name: str | None = None) -> Any:
@@ -60,12 +60,12 @@ Reduction = Annotated[
     str | None, option(RULE, "Updates are the sum or the mean over a mini-batch.", "sum: LRA with sgd; else mean")
 ]
 
-Optimizer = Annotated[str, option(OPTIMISATION, "sgd, adam, rmsprop, ...; see seqlra list.")]
-Lr = Annotated[float | None, option(OPTIMISATION, "Step size.", "suits rule and optimiser")]
-Momentum = Annotated[float, option(OPTIMISATION, "Momentum of sgd and rmsprop.")]
-Schedule = Annotated[str, option(OPTIMISATION, "constant, or linear: lr falls to 0 at the end.")]
-Epochs = Annotated[int, option(OPTIMISATION, "Passes over the training split.")]
-Steps = Annotated[int | None, option(OPTIMISATION, "Number of updates, instead of epochs.", "off")]
+Optimizer = Annotated[str, option(OPTIMIZATION, "sgd, adam, rmsprop, ...; see seqlra list.")]
+Lr = Annotated[float | None, option(OPTIMIZATION, "Step size.", "suits rule and optimizer")]
+Momentum = Annotated[float, option(OPTIMIZATION, "Momentum of sgd and rmsprop.")]
+Schedule = Annotated[str, option(OPTIMIZATION, "constant, or linear: lr falls to 0 at the end.")]
+Epochs = Annotated[int, option(OPTIMIZATION, "Passes over the training split.")]
+Steps = Annotated[int | None, option(OPTIMIZATION, "Number of updates, instead of epochs.", "off")]
 
 Seed = Annotated[int, option(BOOKKEEPING, "Seed of everything.")]
 Seeds = Annotated[

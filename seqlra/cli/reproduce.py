@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from seqlra.paper.cells import Cell, Scale
     from seqlra.paper.exhibit import Exhibit
     from seqlra.paper.reproduction import Reproduction
-    from seqlra.shelf import Member
-    from seqlra.training import Trainer
+    from seqlra.sweeps.run_store import RunSpec
+    from seqlra.training.trainer import Trainer
 
 SCALE = "Scale"
 
@@ -67,10 +67,10 @@ def reproduce(
     if name == "list":
         _list()
         return
-    from seqlra.experiments import pick_device, set_threads
     from seqlra.paper.cells import Machine
     from seqlra.paper.exhibits import exhibits
     from seqlra.paper.reproduction import Reproduction
+    from seqlra.training.experiment import pick_device, set_threads
 
     chosen = exhibits(name)
     folder = None if data_dir is None else str(data_dir.resolve())
@@ -118,7 +118,7 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
     from seqlra.cli.show import json_line, table
     from seqlra.cli.train import Interrupted
     from seqlra.paper.exhibit import write
-    from seqlra.training import Stopped
+    from seqlra.training.trainer import Stopped
 
     pages: dict[str, Any] = {}
     todo = Todo(reproduction, work)
@@ -156,8 +156,8 @@ class Todo:
         self.of, self.done, self.seconds = len(self.left), 0.0, 0.0
 
     @contextmanager
-    def watching(self, members: Sequence[Member]) -> Iterator[Callable[[Trainer], None]]:
-        """See `seqlra.shelf.Watching`."""
+    def watching(self, members: Sequence[RunSpec]) -> Iterator[Callable[[Trainer], None]]:
+        """See `seqlra.sweeps.run_store.Watching`."""
         from seqlra.cli.show import Watch
 
         names = ", ".join(member.folder for member in members)
@@ -175,19 +175,19 @@ class Todo:
         return f", about {minutes:.0f} minutes left" if minutes >= 1 else ", less than a minute left"
 
 
-def effort(member: Member) -> float:
+def effort(member: RunSpec) -> float:
     """About how long a run takes, in a unit of no name: by how many updates it makes, and how large its layers are."""
-    from seqlra.config import Text
+    from seqlra.training.settings import Text
 
     config, data = member.config, member.config.data
     hidden, factor = config.network.hidden, 1.0
     if isinstance(data, Text):  # tokens pick rows of the weights; the hidden units read themselves
         rows, samples, sizes = data.streams * data.unroll, 900_000, [*hidden, *hidden, 64]
     else:
-        rows, samples, sizes = config.optimisation.batch_size or 1, 50_000, [784, *hidden, 10]
+        rows, samples, sizes = config.optimization.batch_size or 1, 50_000, [784, *hidden, 10]
     weights = sum(below * above for below, above in pairwise(sizes))
     update = 3e5 * len(sizes) + rows * weights  # what every layer costs, whatever its size, and its products
     if config.rule["name"] == "dtp":
         factor = 2.0
     factor += 0.7 * (config.rule.get("steps", 1) - 1)
-    return factor * update * (config.optimisation.epochs or 1) * samples / rows
+    return factor * update * (config.optimization.epochs or 1) * samples / rows

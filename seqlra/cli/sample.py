@@ -24,10 +24,10 @@ def sample(
 
     Characters of the prompt that training never saw are read as the unknown token; how many is told.
     """
+    from seqlra.analysis.sampling import sample
     from seqlra.cli.show import json_line
-    from seqlra.experiments import load_network
-    from seqlra.rundir import RunDirectory
-    from seqlra.sampling import sample
+    from seqlra.training.experiment import load_network
+    from seqlra.training.run_directory import RunDirectory
 
     graph, vocabulary = load_network(RunDirectory.open(run), device)
     tokens = vocabulary.encode(prompt).to(next(graph.parameters()).device)

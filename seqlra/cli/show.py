@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from seqlra.training import Trainer
+    from seqlra.training.trainer import Trainer
 
 
 class Watch:

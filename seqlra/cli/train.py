@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqlra.cli import options as o
-from seqlra.cli.options import DATA, NETWORK, OPTIMISATION, option
+from seqlra.cli.options import DATA, NETWORK, OPTIMIZATION, option
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
     from seqlra.cli.show import Watch
-    from seqlra.config import Config
-    from seqlra.experiments import Experiment
-    from seqlra.rundir import RunDirectory, StackDirectory
+    from seqlra.training.experiment import Experiment
+    from seqlra.training.run_directory import RunDirectory, StackDirectory
+    from seqlra.training.settings import Config
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -85,7 +85,7 @@ def mlp(
     lr: o.Lr = None,
     momentum: o.Momentum = 0.0,
     schedule: o.Schedule = "constant",
-    batch_size: Annotated[int, option(OPTIMISATION, "Images in a mini-batch.")] = 50,
+    batch_size: Annotated[int, option(OPTIMIZATION, "Images in a mini-batch.")] = 50,
     epochs: o.Epochs = 15,
     steps: o.Steps = None,
     seed: o.Seed = 0,
@@ -104,7 +104,7 @@ def mlp(
 
     Without options it trains on an embedded sample of MNIST, offline, in well under a minute.
 
-    The paper's null initialisation (Section 3.2):
+    The paper's null initialization (Section 3.2):
 
         seqlra train mlp --dataset mnist --hidden 128x8 --activation sigmoid --weight-init zeros
         --optimizer sgd --lr 0.01 --batch-size 50 --epochs 10
@@ -224,8 +224,8 @@ def _config_of(task: str, parameters: Mapping[str, Any]) -> Config:
         if options.get(name) is not None:
             options[name] = str(options[name].resolve())  # the run may be resumed from another folder
 
-    from seqlra.experiments import pick_device, set_threads
-    from seqlra.presets import mlp_config, rnn_config
+    from seqlra.training.experiment import pick_device, set_threads
+    from seqlra.training.presets import mlp_config, rnn_config
 
     configure = {"mlp": mlp_config, "rnn": rnn_config}[task]
     return configure(options, rule_given, pick_device(device).type, set_threads(threads))
@@ -248,8 +248,8 @@ def _refuse_options(context: typer.Context) -> None:
 
 
 def _start(config: Config, out: Path, json: bool) -> None:
-    from seqlra.experiments import begin, prepare
-    from seqlra.rundir import RunDirectory
+    from seqlra.training.experiment import begin, prepare
+    from seqlra.training.run_directory import RunDirectory
 
     experiment = prepare(config, fresh=True)
     run = RunDirectory.create(out)
@@ -260,8 +260,8 @@ def _start(config: Config, out: Path, json: bool) -> None:
 def _resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
     from dataclasses import replace
 
-    from seqlra.experiments import pick_device, prepare, read_config, set_threads
-    from seqlra.rundir import RunDirectory, StackDirectory
+    from seqlra.training.experiment import pick_device, prepare, read_config, set_threads
+    from seqlra.training.run_directory import RunDirectory, StackDirectory
 
     if StackDirectory(path).about.is_file():
         _resume_stack(task, StackDirectory.open(path), device, threads, json)
@@ -283,8 +283,8 @@ def _resume(task: str, path: Path, device: str, threads: int | None, json: bool)
 
 def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) -> None:
     from seqlra.cli.show import json_line, result_rows, table
-    from seqlra.experiments import train
-    from seqlra.plotting import save_pictures
+    from seqlra.training.experiment import train
+    from seqlra.training.pictures import save_pictures
 
     result = _watched(lambda watch: train(experiment, run, resume, watch), experiment, run)
     save_pictures(run, experiment.title, experiment.task.selects, experiment.config.diagnose > 0)
@@ -294,9 +294,9 @@ def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) 
 
 
 def _start_stack(configs: list[Config], out: Path, json: bool) -> None:
-    from seqlra.experiments import prepare
-    from seqlra.rundir import StackDirectory
-    from seqlra.stacks import begin_stack
+    from seqlra.training.experiment import prepare
+    from seqlra.training.run_directory import StackDirectory
+    from seqlra.training.stacks import begin_stack
 
     experiment = prepare(configs, fresh=True)
     StackDirectory.create(out)
@@ -308,7 +308,7 @@ def _start_stack(configs: list[Config], out: Path, json: bool) -> None:
 def _resume_stack(task: str, stack: StackDirectory, device: str, threads: int | None, json: bool) -> None:
     from dataclasses import replace
 
-    from seqlra.experiments import pick_device, prepare, read_config, set_threads
+    from seqlra.training.experiment import pick_device, prepare, read_config, set_threads
 
     configs = [read_config(run) for run in stack.runs]
     if configs[0].task != task:
@@ -327,8 +327,8 @@ def _resume_stack(task: str, stack: StackDirectory, device: str, threads: int | 
 def _train_stack(experiment: Experiment, stack: StackDirectory, json: bool) -> None:
     from seqlra.cli.show import json_line, result_rows, table
     from seqlra.errors import Diverged
-    from seqlra.stacks import table as cells
-    from seqlra.stacks import train_stack
+    from seqlra.training.stacks import table as cells
+    from seqlra.training.stacks import train_stack
 
     result = _watched(lambda watch: train_stack(experiment, stack, watch), experiment, stack)
     header, *rows = cells(result, experiment.task.selects)
@@ -345,7 +345,7 @@ def _watched(
 ) -> dict[str, Any]:
     """Train, with progress shown; where the user stops it, say how to go on."""
     from seqlra.cli.show import Watch
-    from seqlra.training import Stopped
+    from seqlra.training.trainer import Stopped
 
     try:
         with Watch() as watch:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from seqlra.config import Config
-from seqlra.presets import mlp_config, rnn_config
+from seqlra.training.presets import mlp_config, rnn_config
+from seqlra.training.settings import Config
 
 
 @dataclass(frozen=True)

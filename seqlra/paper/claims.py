@@ -29,7 +29,7 @@ Judge = Callable[[Reproduction], Verdict | None]
 """None where the runs that it takes are not there."""
 
 CHANCE = 85.0
-"""Percent: a network of ten classes with more error has learnt nothing to speak of."""
+"""Percent: a network of ten classes with more error has learned nothing to speak of."""
 
 
 def _mean(found: Found, figure: str = "test_error") -> float:
@@ -70,7 +70,7 @@ def _robust(reproduction: Reproduction) -> Verdict | None:
     epochs = ", ".join(sorted({str(epochs) for _, epochs in ranges}))
     # the paper's own figures lie up to 1.03 points apart
     return Verdict(
-        max(spread for spread, _ in ranges) <= 1.1, f"over the four initialisations: {told} points ({epochs} epochs)"
+        max(spread for spread, _ in ranges) <= 1.1, f"over the four initializations: {told} points ({epochs} epochs)"
     )
 
 
@@ -241,7 +241,7 @@ def _clear_filters(reproduction: Reproduction) -> Verdict | None:
         return None
     lra = [value for name, value in smooth.items() if name.startswith("LRA")]
     backprop = [value for name, value in smooth.items() if name.startswith("backprop")]
-    seen = "correlation of neighbouring pixels: " + ", ".join(f"{name} {value:.2f}" for name, value in smooth.items())
+    seen = "correlation of neighboring pixels: " + ", ".join(f"{name} {value:.2f}" for name, value in smooth.items())
     return Verdict(min(lra) > max(backprop), seen)
 
 
@@ -252,13 +252,13 @@ def _separates(reproduction: Reproduction) -> Verdict | None:
     if not all(layers.values()):
         return None
     listed = [f"{rule} " + ", ".join(f"{mean:.0f}%" for mean in means) for rule, means in layers.items()]
-    seen = "images whose neighbours in a latent layer have their class: " + "; ".join(listed)
+    seen = "images whose neighbors in a latent layer have their class: " + "; ".join(listed)
     return Verdict(min(layers["LRA-fdbk"]) > min(layers["backprop"]) - 5, seen)
 
 
 CLAIMS: dict[str, tuple[str, Judge]] = {
     "LRA-fdbk trains eight layers from all-zero weights, with both units": ("Table 1", _from_zero),
-    "it is robust to the initialisation": ("Table 1", _robust),
+    "it is robust to the initialization": ("Table 1", _robust),
     "its errors are those of the table": ("Table 1", _same_errors),
     "backprop does not train the sigmoid net from any of them": ("Table 1", _backprop_fails),
     "LRA-fdbk is better than FA": ("Table 1", _beats("fa")),
@@ -274,13 +274,13 @@ CLAIMS: dict[str, tuple[str, Judge]] = {
         "Table 3",
         _stochastic(("ste-sigmoid", "ste-slope"), 0.0),
     ),
-    "fine-tuning by backprop improves what LRA learnt, on training and validation images": ("Table 4", _fine_tuning),
-    "LRA optimises, but is slower to overfit than backprop": ("Table 4", _slower_to_overfit),
-    "more steps K of LRA-diff generalise better, sooner": ("Figure 2", _steps_help),
+    "fine-tuning by backprop improves what LRA learned, on training and validation images": ("Table 4", _fine_tuning),
+    "LRA optimizes, but is slower to overfit than backprop": ("Table 4", _slower_to_overfit),
+    "more steps K of LRA-diff generalize better, sooner": ("Figure 2", _steps_help),
     "LRA-fdbk, with one step, reaches the level of the best K": ("Figure 2", _one_step_is_enough),
     "after one epoch LRA has clear filters, backprop far noisier ones": ("Figure 3", _clear_filters),
     "the depth of credit assignment falls while networks learn": ("Figure 5", _depth_falls),
-    "what LRA learnt separates the classes, in every latent layer": ("Figure 6", _separates),
+    "what LRA learned separates the classes, in every latent layer": ("Figure 6", _separates),
     "LRA's updates are within 90 degrees of backprop's": ("Figure 7", _descends),
 }
 """The claims, where they stand, and how they are asked for."""

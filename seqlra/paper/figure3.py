@@ -1,4 +1,4 @@
-"""Figure 3: filters of the third layer after one epoch on Fashion MNIST, linearised back to pixels."""
+"""Figure 3: filters of the third layer after one epoch on Fashion MNIST, linearized back to pixels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqlra import checkpoint
+from seqlra.analysis.plotting import save_figure
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.exhibit import Entry, Exhibit, Page, what_ran
 from seqlra.paper.figure2 import diff, fdbk, network
 from seqlra.paper.panels import Row, not_run
 from seqlra.paper.reproduction import Reproduction
-from seqlra.plotting import save_figure
-from seqlra.rundir import RunDirectory
+from seqlra.training import checkpoint
+from seqlra.training.run_directory import RunDirectory
 
 DATA, LAYER, STEPS = "fashion_mnist", 3, 30
 
@@ -39,20 +39,20 @@ CELLS = {
 backprop has its default step size here; the last panel has the paper's, taken for means over a mini-batch."""
 
 
-def linearised(weights: Mapping[str, Tensor], layer: int = LAYER) -> Tensor:
+def linearized(weights: Mapping[str, Tensor], layer: int = LAYER) -> Tensor:
     """What each unit of a layer would see if no layer below had a nonlinearity: ``W1 W2 .. (pixels, units)``."""
     return reduce(torch.matmul, [weights[f"weights.W{number}"] for number in range(1, layer + 1)])
 
 
 def filters_of(run: RunDirectory) -> Filters:
-    """The linearised filters of a run as images; they are squares, as those of Fashion MNIST."""
-    seen = linearised(checkpoint.load(run.checkpoint)["best"]["weights"])
+    """The linearized filters of a run as images; they are squares, as those of Fashion MNIST."""
+    seen = linearized(checkpoint.load(run.checkpoint)["best"]["weights"])
     side = math.isqrt(len(seen))
     return seen.T.reshape(-1, side, side).float().numpy()
 
 
 def smoothness(filters: Filters) -> float:
-    """The correlation of pixels with their neighbours to the right and below, averaged over the filters: 1 where a
+    """The correlation of pixels with their neighbors to the right and below, averaged over the filters: 1 where a
     filter is smooth, 0 where it is noise."""
     pairs = [
         (one.reshape(len(filters), -1), other.reshape(len(filters), -1))
@@ -76,7 +76,7 @@ class Figure3(Exhibit):
 
     def page(self, reproduction: Reproduction) -> Page | None:
         """How smooth the filters are, and the error of the network."""
-        rows: list[Row] = [("", "correlation of neighbouring pixels", "test error in percent")]
+        rows: list[Row] = [("", "correlation of neighboring pixels", "test error in percent")]
         entries: list[Entry] = []
         for label, runs in _runs(reproduction).items():
             smooth = tuple(smoothness(filters_of(run)) for run in runs)
@@ -95,7 +95,7 @@ class Figure3(Exhibit):
         if not known:
             return False
         figure = Figure(figsize=(4.5 * len(known), 5.1), layout="constrained")
-        figure.suptitle("Filters of the third layer after one epoch on Fashion MNIST, linearised: dark -, light +")
+        figure.suptitle("Filters of the third layer after one epoch on Fashion MNIST, linearized: dark -, light +")
         places = figure.subplots(1, len(known), squeeze=False)[0]
         for part, (label, filters), axes in zip("abcd", known.items(), places, strict=False):
             axes.set_title(f"({part}) {label}")
@@ -128,6 +128,6 @@ def _draw_tiles(axes: Axes, filters: Filters) -> None:
 NOTE = (
     "A tile is W1 W2 W3 for one unit of the third layer. The paper prints no figures here; it says that both kinds of "
     "LRA have good and clear filters after one epoch, and backprop far noisier ones. The correlation of a pixel with "
-    "its neighbours, averaged over tiles, is 1 for a smooth filter and 0 for noise. Backprop stands here twice: with "
+    "its neighbors, averaged over tiles, is 1 for a smooth filter and 0 for noise. Backprop stands here twice: with "
     "its default step size here, and with the paper's 0.01, taken for means over a mini-batch."
 )

@@ -14,19 +14,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqlra.activity import Activity
-from seqlra.checkpoint import write_atomically
+from seqlra.analysis.plotting import save_figure
 from seqlra.errors import SeqlraError, first_line
-from seqlra.experiments import load_best
-from seqlra.graph import Graph
+from seqlra.files import write_atomically
+from seqlra.network.forward import ForwardPass
+from seqlra.network.graph import Graph
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.exhibit import Entry, Exhibit, Page, what_ran
 from seqlra.paper.panels import Row, not_run
 from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.paper.table2 import cell
-from seqlra.plotting import save_figure
-from seqlra.rundir import RunDirectory
 from seqlra.tasks.classification import Classification
+from seqlra.training.experiment import load_best
+from seqlra.training.run_directory import RunDirectory
 
 DATA = "fashion_mnist"
 CLASSES = (
@@ -34,7 +34,7 @@ CLASSES = (
 )  # fmt: skip
 """What the labels 0 to 9 of Fashion MNIST mean."""
 
-NEIGHBOURS = 5
+NEIGHBORS = 5
 FEW = 2_000
 """Test images that are laid out after runs shorter than the paper's; after those, all of them."""
 
@@ -54,7 +54,7 @@ class Latent:
     Attributes:
         places: for each layer where its images are in the plane, ``(layers, images, 2)``.
         classes: of the images, ``(images,)``.
-        right: for each layer the share of images, in percent, whose nearest neighbours there have mostly its class.
+        right: for each layer the share of images, in percent, whose nearest neighbors there have mostly its class.
     """
 
     places: NDArray[np.float32]
@@ -87,7 +87,7 @@ class Latent:
 @torch.no_grad()
 def hidden_layers(graph: Graph, x: Tensor) -> list[NDArray[np.float32]]:
     """What each hidden layer puts out for images ``(n, pixels)``: ``(n, units)``."""
-    activity = Activity(graph, x)
+    activity = ForwardPass(graph, x)
     hidden = (i for i, tied in enumerate(graph.ties) if not tied.subgraph.is_output)
     return [activity.output(i).float().cpu().numpy() for i in hidden]
 
@@ -104,13 +104,13 @@ def lay_out(layers: Sequence[NDArray[np.float32]], classes: NDArray[np.int64], t
         for z in layers:
             perplexity = min(30.0, (len(z) - 1) / 3)
             places.append(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(z))
-            neighbours = KNeighborsClassifier(NEIGHBOURS).fit(z, classes)
-            right.append(100 * np.mean(neighbours.predict(None) == classes))  # no image is its own neighbour
+            neighbors = KNeighborsClassifier(NEIGHBORS).fit(z, classes)
+            right.append(100 * np.mean(neighbors.predict(None) == classes))  # no image is its own neighbor
     return Latent(np.stack(places), classes, np.array(right))
 
 
 class Figure6(Exhibit):
-    """A panel for each latent layer, backprop above and LRA-fdbk below; one dot a test image, in its class's colour."""
+    """A panel for each latent layer, backprop above and LRA-fdbk below; one dot a test image, in its class's color."""
 
     name = "figure6"
     title = "t-SNE of the latent layers of the sparse rectifier network (Section 3.3), Fashion MNIST"
@@ -202,11 +202,11 @@ def _draw_layer(axes: Axes, latent: Latent, nth: int) -> None:
         size = 4000 / len(latent.classes) ** 0.9
         axes.scatter(x, y, s=size, color=f"C{number}", label=name, linewidths=0)
     axes.set(xticks=[], yticks=[])
-    axes.set_title(f"layer {nth + 1}: {latent.right[nth]:.1f}% by {NEIGHBOURS} neighbours")
+    axes.set_title(f"layer {nth + 1}: {latent.right[nth]:.1f}% by {NEIGHBORS} neighbors")
 
 
 NOTE = (
-    f"For each latent layer the share of test images, in percent, whose {NEIGHBOURS} nearest neighbours in that layer "
+    f"For each latent layer the share of test images, in percent, whose {NEIGHBORS} nearest neighbors in that layer "
     "(not in the picture) have mostly its class. The paper prints no figures here; it says that LRA-fdbk has "
     "representations that separate the classes properly. Its network starts from zero weights; backprop's, which "
     "cannot learn from those, from uniform fan-in weights (eq. 5)."

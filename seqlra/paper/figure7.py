@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from seqlra.analysis.plotting import save_figure
 from seqlra.paper.cells import Cell
 from seqlra.paper.exhibit import Entry, Exhibit, Page, what_ran
 from seqlra.paper.panels import Row, curves
 from seqlra.paper.published import FIRST_ANGLE, LAST_ANGLE
 from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.paper.table4 import EVERY, Table4, cell
-from seqlra.plotting import save_figure
 
 CELL = cell("lra", "pretrained")
 RIGHT_ANGLE = 90.0

@@ -10,10 +10,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from seqlra.analysis.plotting import Curves, by_epoch, draw_curves, logarithmic, save_figure
 from seqlra.paper.cells import Cell
 from seqlra.paper.exhibit import Entry
 from seqlra.paper.reproduction import Found, Reproduction
-from seqlra.plotting import Curves, by_epoch, draw_curves, logarithmic, save_figure
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion MNIST"}
 """Datasets as the paper writes them."""
@@ -23,7 +23,7 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: its title, and its cells by their words in the legend, in an order that decides their colours."""
+    """One panel: its title, and its cells by their words in the legend, in an order that decides their colors."""
 
     title: str
     cells: Mapping[str, Cell]
@@ -90,7 +90,7 @@ def draw(
 
 def _draw_panel(reproduction: Reproduction, panel: Panel, axes: Axes, key: str, apart: bool) -> None:
     for nth, (label, cell) in enumerate(panel.cells.items()):
-        if found := reproduction.found(cell):  # its colour stays its own, whatever is missing
+        if found := reproduction.found(cell):  # its color stays its own, whatever is missing
             draw_curves(axes, curves(found, key, label), nth, len(panel.cells), apart)
     axes.set_title(panel.title)
     axes.grid(alpha=0.3, which="both")

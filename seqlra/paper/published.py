@@ -6,7 +6,7 @@ Source: Ororbia, Mali, Kifer and Giles 2018, Tables 1 to 4 and Section 3.5.
 from __future__ import annotations
 
 STDS = (0.0, 0.025, 0.05, 0.1)
-"""Standard deviations of the initial weights in Table 1; 0 is the null initialisation."""
+"""Standard deviations of the initial weights in Table 1; 0 is the null initialization."""
 
 TABLE1: dict[tuple[str, str, str], tuple[float | None, ...]] = {
     ("mnist", "sigmoid", "backprop"): (None, 88.66, 88.66, 88.66),

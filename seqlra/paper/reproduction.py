@@ -1,6 +1,7 @@
 """A shelf of the paper's cells: what is done stays, what was stopped goes on, what a table needs is found there.
 
-A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that can be trained together are: see `seqlra.shelf.groups`.
+A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that can be trained together are: see
+`seqlra.sweeps.run_store.groups`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seqlra.config import Config
 from seqlra.errors import SeqlraError
-from seqlra.experiments import read_config
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
-from seqlra.rundir import RunDirectory
-from seqlra.shelf import Group, Member, Shelf, Watching, groups
-from seqlra.stacks import spread
+from seqlra.sweeps.run_store import Group, RunSpec, RunStore, Watching, groups
+from seqlra.training.experiment import read_config
+from seqlra.training.run_directory import RunDirectory
+from seqlra.training.settings import Config
+from seqlra.training.stacks import spread
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Found:
         return spread(outcome.get(name) for outcome in self.outcomes)
 
 
-class Reproduction(Shelf):
+class Reproduction(RunStore):
     """The folder of the paper's runs, and of the tables and figures made from them.
 
     Args:
@@ -65,7 +66,7 @@ class Reproduction(Shelf):
         Raises:
             SeqlraError: a run of that name is there already, with other settings.
         """
-        members: list[Member] = []
+        members: list[RunSpec] = []
         for cell in with_sources(cells):
             for seed in range(cell.at(scale).seeds):
                 member = self.member(cell, cell.at(scale).epochs, seed)
@@ -73,21 +74,21 @@ class Reproduction(Shelf):
                     members.append(member)
         return groups(members)
 
-    def left(self, group: str, members: Sequence[Member], stacked: bool = True) -> list[list[Member]]:
-        """See `Shelf.left`."""
+    def left(self, group: str, members: Sequence[RunSpec], stacked: bool = True) -> list[list[RunSpec]]:
+        """See `RunStore.left`."""
         for member in members:
             self._check(member)
         return super().left(group, members, stacked)
 
-    def member(self, cell: Cell, epochs: int, seed: int) -> Member:
+    def member(self, cell: Cell, epochs: int, seed: int) -> RunSpec:
         """The run of a cell with a seed."""
         start = None
         if cell.after is not None:
             start = str(self.path.resolve() / self.member(cell.after, epochs, seed).folder)
-        return Member(f"{cell.name}-{epochs}ep", cell.config(epochs, seed, self.machine, start))
+        return RunSpec(f"{cell.name}-{epochs}ep", cell.config(epochs, seed, self.machine, start))
 
-    def train(self, group: str, members: Sequence[Member], watching: Watching) -> None:
-        """See `Shelf.train`."""
+    def train(self, group: str, members: Sequence[RunSpec], watching: Watching) -> None:
+        """See `RunStore.train`."""
         self.make()
         super().train(group, members, watching)
 
@@ -118,7 +119,7 @@ class Reproduction(Shelf):
                 runs.setdefault(int(length), {})[int(seed)] = run
         return runs
 
-    def _check(self, member: Member) -> None:
+    def _check(self, member: RunSpec) -> None:
         """Raise `SeqlraError` where a run of that name has other settings."""
         run = self.run_of(member)
         if run.config.exists() and _settings(read_config(run)) != _settings(member.config):

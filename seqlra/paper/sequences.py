@@ -11,10 +11,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from seqlra.analysis.plotting import save_figure
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, what_ran
 from seqlra.paper.reproduction import Found, Reproduction
-from seqlra.plotting import save_figure
 
 DATA = "text-sample"
 WIDTHS = (128, 256, 512)
@@ -24,7 +24,7 @@ SHORT = 3
 one."""
 
 STYLES = dict(zip(WIDTHS, (":", "--", "-"), strict=True))
-COLOURS = dict(zip(RULES, ("C0", "C1", "C3"), strict=True))
+COLORS = dict(zip(RULES, ("C0", "C1", "C3"), strict=True))
 
 
 def cell(rule: str, width: int, epochs: int | None = None) -> Cell:
@@ -96,7 +96,7 @@ def _draw(axes: Axes, histories: Sequence[Sequence[dict[str, Any]]], key: str, r
     epochs = list(zip(*histories, strict=False))
     x = [fmean(row[key] for row in rows) for rows in epochs]
     y = [fmean(row["valid_bpc"] for row in rows) for rows in epochs]
-    style = {"linestyle": STYLES[width], "color": COLOURS[rule], "marker": "o", "markersize": 3}
+    style = {"linestyle": STYLES[width], "color": COLORS[rule], "marker": "o", "markersize": 3}
     axes.plot(x, y, label=f"{RULES[rule]}, {width}", **style)  # type: ignore[arg-type]
 
 

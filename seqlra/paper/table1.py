@@ -1,4 +1,4 @@
-"""Table 1: robustness to poor initialisation. Eight layers of 128 units, weights from N(0, std), 100 epochs."""
+"""Table 1: robustness to poor initialization. Eight layers of 128 units, weights from N(0, std), 100 epochs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Table1(Exhibit):
     """Test error by rule, unit, data and standard deviation of the initial weights."""
 
     name = "table1"
-    title = "robustness to poor initialisation (Section 3.2), test error in percent"
+    title = "robustness to poor initialization (Section 3.2), test error in percent"
     quick = Scale(epochs=3)
     paper = Scale(epochs=100, seeds=3)
 

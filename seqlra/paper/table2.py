@@ -1,4 +1,4 @@
-"""Table 2: networks of many kinds of units from null initialisation. Three layers of 800, Adam, mini-batches of 20."""
+"""Table 2: networks of many kinds of units from null initialization. Three layers of 800, Adam, mini-batches of 20."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "SLWTA-2": {"activation": "hard-tanh", "discretizer": "slwta"},
     "signum": {"activation": "tanh", "discretizer": "sign"},
 }
-"""The unit f of each network, and what competes or discretises above it. The step size of softplus is our choice: its
+"""The unit f of each network, and what competes or discretizes above it. The step size of softplus is our choice: its
 units have no upper bound, and with that of the others they run off."""
 
 STEP_SIZE = 0.0002
@@ -47,7 +47,7 @@ class Table2(Exhibit):
     """Test error of the eight networks after one epoch, and the best."""
 
     name = "table2"
-    title = "many kinds of units from null initialisation (Section 3.3), test error in percent"
+    title = "many kinds of units from null initialization (Section 3.3), test error in percent"
     quick = Scale(epochs=2)
     paper = Scale(epochs=100)
 

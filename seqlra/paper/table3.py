@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from seqlra.evaluation import evaluate
-from seqlra.experiments import load_best
+from seqlra.analysis.evaluation import evaluate
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.exhibit import Entry, Exhibit, Page, what_ran
 from seqlra.paper.published import TABLE3
 from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.paper.table1 import DATA
-from seqlra.rundir import RunDirectory
+from seqlra.training.experiment import load_best
+from seqlra.training.run_directory import RunDirectory
 
 SAMPLES = 100
 """M, the passes whose probabilities are averaged."""
@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[float, dict[str, Any]]] = {
     "lra-fdbk": (0.01, {}),
 }
 """The step size of Adam, which falls to 0 in a straight line, and settings of each method, all chosen on the validation
-images of MNIST after 5 epochs (``results/tuning.json``); the paper tells neither optimiser nor step sizes."""
+images of MNIST after 5 epochs (``results/tuning.json``); the paper tells neither optimizer nor step sizes."""
 
 
 def cell(method: str, data: str) -> Cell:

@@ -31,7 +31,7 @@ class Table4(Exhibit):
     """Error on every split after pre-training and after fine-tuning."""
 
     name = "table4"
-    title = "fine-tuning what LRA and backprop learnt (Section 3.5), Fashion-MNIST, error in percent"
+    title = "fine-tuning what LRA and backprop learned (Section 3.5), Fashion-MNIST, error in percent"
     quick = Scale(epochs=20)
     paper = Scale(epochs=100)
 

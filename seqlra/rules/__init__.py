@@ -8,7 +8,7 @@ from importlib import import_module
 
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules.backprop import Backprop
-from seqlra.rules.base import Rows, Rule, Walk
+from seqlra.rules.base import BackwardPass, Rows, Rule
 from seqlra.rules.dtp import DifferenceTargetPropagation
 from seqlra.rules.estimators import (
     PassThroughSTE,
@@ -40,6 +40,7 @@ RULES: dict[str, type[Rule]] = {
 __all__ = [
     "RULES",
     "Backprop",
+    "BackwardPass",
     "DifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "FeedbackAlignment",
@@ -52,7 +53,6 @@ __all__ = [
     "SigmoidAdjustedSTE",
     "SlopeAnnealing",
     "VarianceAdjustedReinforce",
-    "Walk",
     "rule",
 ]
 

@@ -1,8 +1,10 @@
 """What every learning rule is: a walk over the list of subgraphs, from the outputs back.
 
-Most rules differ in two places only: how an error crosses a connection (`Rule.carrier`) and what the lower subgraph
+Most rules differ in two places only: how an error crosses a connection (`Rule.feedback_matrix`) and what the lower
+subgraph
 does with it (`Rule.hidden_error`). Those whose errors take another way say so in `Rule.readers` and `Rule.incoming`;
-those that learn something themselves, in `Rule.equip` and `Rule.learn`. The walk itself is `Walk`, the same for all.
+those that learn something themselves, in `Rule.setup` and `Rule.learn`. The walk itself is `BackwardPass`, the same
+for all.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from seqlra.activity import Activity, rows_of
 from seqlra.errors import SeqlraError
-from seqlra.graph import Graph
-from seqlra.losses import LocalLoss, OutputLoss
-from seqlra.ties import Read, Reader, TiedCopies
-from seqlra.units import Activation
+from seqlra.network.forward import ForwardPass, rows_of
+from seqlra.network.graph import Graph
+from seqlra.network.layers import Read, Reader, TiedCopies
+from seqlra.network.losses import LocalLoss, OutputLoss
+from seqlra.network.units import Activation
 
 
 class Selection:
@@ -83,7 +85,7 @@ class Rule(ABC):
         """Whether rows at which the rule halted leave the computation, rather than go on as zeros."""
         return False
 
-    def equip(self, graph: Graph) -> None:
+    def setup(self, graph: Graph) -> None:
         """Give the graph what the rule needs besides weights and E: further feedback, which `initialize` then draws,
         and ``graph.memory``, what the rule keeps from step to step. `initialize` calls this.
 
@@ -95,35 +97,36 @@ class Rule(ABC):
         """Set what changes over a training of which the share ``progress``, from 0 to 1, is done."""
 
     @abstractmethod
-    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
         """The matrix ``(*stack, units, source units)`` that carries an error back over a connection; None: no error."""
 
     def readers(self, graph: Graph, tie: int) -> list[Reader]:
-        """Whose errors come to a tie: by default, those who read it over a connection with a `carrier`."""
-        return [reader for reader in graph.ties[tie].readers if self.carrier(graph, reader.read) is not None]
+        """Whose errors come to a tie: by default, those who read it over a connection with a `feedback_matrix`."""
+        return [reader for reader in graph.ties[tie].readers if self.feedback_matrix(graph, reader.read) is not None]
 
     def incoming(
-        self, walk: Walk, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
+        self, walk: BackwardPass, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
     ) -> Tensor | None:
-        """What `hidden_error` starts from: by default the sum of the readers' errors, each through its carrier."""
+        """What `hidden_error` starts from: by default the sum of the readers' errors, each through its
+        feedback_matrix."""
         return walk.carried(copies, readers, errors)
 
     @abstractmethod
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """``d = dL/dh (*stack, rows, units)`` of these rows of a tie, given what came in from above."""
 
-    def output_error(self, walk: Walk, tie: int) -> Tensor:
+    def output_error(self, walk: BackwardPass, tie: int) -> Tensor:
         """``d = dL/dh`` of an output: the derivative of its loss."""
         return walk.output_loss(tie).error(walk.activity.z[tie], walk.targets[tie])
 
-    def learn(self, walk: Walk) -> None:
+    def learn(self, walk: BackwardPass) -> None:
         """Update what the rule keeps in ``graph.memory``, once the updates of the weights are there."""
 
     def finish(self, update: Tensor, axes: int) -> Tensor:
         """The last word on a parameter's whole update, whose last ``axes`` axes are one model's."""
         return update
 
-    def depth(self, walk: Walk) -> Tensor | float:
+    def depth(self, walk: BackwardPass) -> Tensor | float:
         """How many subgraphs were updated for a prediction, on average (Section 3.2, Figure 5)."""
         rows: Tensor | float = 0.0
         for d, kept in zip(walk.errors, walk.kept, strict=True):
@@ -132,7 +135,7 @@ class Rule(ABC):
         return rows / walk.predictions
 
 
-class Walk:
+class BackwardPass:
     """One pass from the outputs back to the first subgraph.
 
     Attributes:
@@ -153,7 +156,7 @@ class Walk:
     """Rows leave the computation once no more than this share of them is left: picking rows out costs time, too. With
     the last of them the walk ends."""
 
-    def __init__(self, rule: Rule, activity: Activity, targets: Tensor | Mapping[str, Tensor]) -> None:
+    def __init__(self, rule: Rule, activity: ForwardPass, targets: Tensor | Mapping[str, Tensor]) -> None:
         self.rule, self.activity, self.graph = rule, activity, activity.graph
         self.ties = ties = self.graph.ties
         self.errors: list[Tensor | None] = [None] * len(ties)
@@ -162,7 +165,7 @@ class Walk:
         self.targets: list[Tensor] = self._output_targets(targets)
         self.predictions = sum(ties[i].copies for i in self.graph.layout.all_outputs) * activity.batch
         skips = rule.skips
-        for i, inflow in reversed(list(enumerate(inflows(rule, self.graph)))):
+        for i, inflow in reversed(list(enumerate(error_routes(rule, self.graph)))):
             if inflow is None:
                 self.errors[i] = rule.output_error(self, i)
             elif inflow.readers:
@@ -207,7 +210,7 @@ class Walk:
 
     def overlap(self, tie: int, copies: range) -> list[Reader]:
         """Whose errors come to these copies of a tie, cut to them."""
-        inflow = inflows(self.rule, self.graph)[tie]
+        inflow = error_routes(self.rule, self.graph)[tie]
         assert inflow is not None
         cut = []
         for reader in inflow.readers:
@@ -218,11 +221,11 @@ class Walk:
         return cut
 
     def carried(self, copies: range, readers: list[Reader], errors: list[Tensor | None]) -> Tensor | None:
-        """The sum of the readers' errors, each through its carrier: ``(*stack, rows of copies, units)``."""
+        """The sum of the readers' errors, each through its feedback_matrix: ``(*stack, rows of copies, units)``."""
         total: Tensor | None = None
         for reader in readers:
             theirs = errors[reader.tie]
-            matrix = self.rule.carrier(self.graph, reader.read)
+            matrix = self.rule.feedback_matrix(self.graph, reader.read)
             if theirs is None or matrix is None:
                 continue
             error = rows_of(theirs, self.activity.rows(reader.theirs)) @ matrix
@@ -234,7 +237,7 @@ class Walk:
             total = error if total is None else total + error
         return total
 
-    def _hidden(self, i: int, inflow: Inflow) -> None:
+    def _hidden(self, i: int, inflow: ErrorRoute) -> None:
         """All copies at once, or where an error crosses between them one after another, the last first."""
         tied = self.ties[i]
         everyone, readers = range(tied.copies), inflow.readers
@@ -281,7 +284,7 @@ class Walk:
     def _selected(self, i: int, reader: Reader) -> None:
         """The rows alone in which the one reader still has an error."""
         theirs, selection = self.errors[reader.tie], self.rows[reader.tie]
-        matrix = self.rule.carrier(self.graph, reader.read)
+        matrix = self.rule.feedback_matrix(self.graph, reader.read)
         assert theirs is not None
         assert selection is not None
         assert matrix is not None
@@ -340,7 +343,7 @@ class Walk:
         return target[..., here, :] if vectors else target[..., here]
 
 
-class Inflow(NamedTuple):
+class ErrorRoute(NamedTuple):
     """What comes to a hidden tie under a rule; the same for every mini-batch.
 
     Attributes:
@@ -356,17 +359,17 @@ class Inflow(NamedTuple):
     row_by_row: bool
 
 
-def inflows(rule: Rule, graph: Graph) -> list[Inflow | None]:
+def error_routes(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
     """By tie, what comes to it; None for outputs. Found once for a rule and a graph, and kept with the graph."""
-    known: list[Inflow | None] | None = graph.plans.get(rule)
+    known: list[ErrorRoute | None] | None = graph.plans.get(rule)
     if known is None:
         known = graph.plans[rule] = _find_inflows(rule, graph)
     return known
 
 
-def _find_inflows(rule: Rule, graph: Graph) -> list[Inflow | None]:
+def _find_inflows(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
     ties = graph.ties
-    found: list[Inflow | None] = [None] * len(ties)
+    found: list[ErrorRoute | None] = [None] * len(ties)
     for i, tied in reversed(list(enumerate(ties))):
         if tied.subgraph.is_output:
             continue
@@ -382,11 +385,13 @@ def _find_inflows(rule: Rule, graph: Graph) -> list[Inflow | None]:
         whole = range(tied.copies)
         row_by_row = len(readers) == 1 and readers[0].tie != i and readers[0].mine == whole
         row_by_row = row_by_row and readers[0].theirs == range(ties[readers[0].tie].copies)
-        found[i] = Inflow(tuple(readers), reached, any(r.tie == i for r in readers), row_by_row)
+        found[i] = ErrorRoute(tuple(readers), reached, any(r.tie == i for r in readers), row_by_row)
     return found
 
 
-def _find_reached(i: int, copies: int, readers: list[Reader], found: list[Inflow | None]) -> tuple[bool, ...] | None:
+def _find_reached(
+    i: int, copies: int, readers: list[Reader], found: list[ErrorRoute | None]
+) -> tuple[bool, ...] | None:
     """To which copies of a tie an error comes; None: to all."""
     reached = [False] * copies
     for copy in reversed(range(copies)):

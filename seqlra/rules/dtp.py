@@ -1,8 +1,8 @@
 """Difference target propagation (DTP; Lee, Zhang, Fischer and Bengio 2015).
 
-Every layer gets a target from the layer above through a learnt inverse. The inverse of layer l is an auto-encoder's
+Every layer gets a target from the layer above through a learned inverse. The inverse of layer l is an auto-encoder's
 decoder ``z_{l-1} ~ f(z_l E_l + c_l)``; its weights take the place of the graph's feedback weights E, so that what is
-fixed and random under FA and LRA is learnt here.
+fixed and random under FA and LRA is learned here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
-from seqlra.graph import Graph
-from seqlra.rules.base import Rows, Rule, Walk, require
-from seqlra.ties import Read, Reader
+from seqlra.network.graph import Graph
+from seqlra.network.layers import Read, Reader
+from seqlra.rules.base import BackwardPass, Rows, Rule, require
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class DifferenceTargetPropagation(Rule):
     what the inverse gets wrong. Each layer then descends ``|z - y|^2 / 2``, and each inverse
     ``|g(f(u W + b)) - u|^2 / 2`` at noisy inputs ``u = z_{l-1} + noise * N(0, 1)``, with an RMSprop of its own.
 
-    Defined for chains of layers, whose inverse is a matter of one layer below. Where units discretise, the layer above
+    Defined for chains of layers, whose inverse is a matter of one layer below. Where units discretize, the layer above
     reads their g, and targets are for z, as under LRA (their Sections 3.2 and 3.3).
 
     Args:
         target_step: step size of the first target.
-        noise: standard deviation of the noise at which inverses are learnt.
+        noise: standard deviation of the noise at which inverses are learned.
         inverse_lr: step size of their RMSprop.
         inverse_decay: its decay.
         inverse_steps: its steps for each mini-batch.
     """
 
     name: ClassVar[str] = "dtp"
-    about: ClassVar[str] = "difference target propagation: targets through learnt inverses (Lee et al. 2015)"
+    about: ClassVar[str] = "difference target propagation: targets through learned inverses (Lee et al. 2015)"
     target_step: float = 0.3
     noise: float = 0.3
     inverse_lr: float = 0.001
@@ -55,7 +55,7 @@ class DifferenceTargetPropagation(Rule):
         require(0 <= self.inverse_decay < 1, f"inverse_decay must be in [0, 1), not {self.inverse_decay}")
         require(self.inverse_steps >= 0, f"inverse_steps must not be negative: {self.inverse_steps}")
 
-    def equip(self, graph: Graph) -> None:
+    def setup(self, graph: Graph) -> None:
         """Keep the biases of the inverses, and RMSprop's mean squares; their weights are the graph's feedback."""
         for i, tied in enumerate(graph.ties):
             if tied.subgraph.is_output:
@@ -68,12 +68,12 @@ class DifferenceTargetPropagation(Rule):
             graph.remember(f"{reader.read.feedback} bias, mean square", torch.zeros(1, below))
             graph.remember(f"{reader.read.feedback} mean square", torch.zeros(above, below))
 
-    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
         """W^T, which the first target alone makes use of."""
         return graph.weights[read.weight].mT
 
     def incoming(
-        self, walk: Walk, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
+        self, walk: BackwardPass, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
     ) -> Tensor | None:
         """How far z is from its target: ``z - y``."""
         reader = _above(walk.graph, tie)
@@ -84,13 +84,13 @@ class DifferenceTargetPropagation(Rule):
         z, y = walk.activity.z[reader.tie], walk.targets[reader.tie]
         return f(self._decoded(walk.graph, name, z)) - f(self._decoded(walk.graph, name, y))
 
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """``d = (z - y) * f'(h)``; the target y is kept for the layer below."""
         h, z = walk.state(tie, rows)
         walk.targets[tie] = z - incoming
         return incoming * walk.f(tie).derivative(h, z)
 
-    def learn(self, walk: Walk) -> None:
+    def learn(self, walk: BackwardPass) -> None:
         """Descend the reconstruction loss of every inverse."""
         for i, tied in enumerate(walk.graph.ties):
             if tied.subgraph.is_output:
@@ -100,7 +100,7 @@ class DifferenceTargetPropagation(Rule):
                 for _ in range(self.inverse_steps):
                     self._learn_inverse(walk, i, reader)
 
-    def inverse_gradient(self, walk: Walk, tie: int, reader: Reader, u: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_gradient(self, walk: BackwardPass, tie: int, reader: Reader, u: Tensor) -> tuple[Tensor, Tensor]:
         """The derivatives, by the inverse's weights and its bias, of its mean loss at u ``(*stack, rows, units)``."""
         graph, f, above = walk.graph, walk.f(tie), walk.graph.ties[reader.tie].subgraph
         g = graph.ties[tie].subgraph.g
@@ -113,7 +113,7 @@ class DifferenceTargetPropagation(Rule):
         d = (decoded - u) * f.derivative(back, decoded) / u.shape[-2]
         return z.mT @ d, d.sum(-2, keepdim=True)
 
-    def _learn_inverse(self, walk: Walk, tie: int, reader: Reader) -> None:
+    def _learn_inverse(self, walk: BackwardPass, tie: int, reader: Reader) -> None:
         graph, name = walk.graph, str(reader.read.feedback)
         z = walk.activity.z[tie]
         by_weights, by_bias = self.inverse_gradient(walk, tie, reader, z + self.noise * torch.randn_like(z))

@@ -14,25 +14,25 @@ import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
-from seqlra.graph import Graph
+from seqlra.network.graph import Graph
+from seqlra.network.layers import Read, Reader
 from seqlra.rules.backprop import Backprop
-from seqlra.rules.base import Rows, Rule, Walk, require
+from seqlra.rules.base import BackwardPass, Rows, Rule, require
 from seqlra.rules.feedback import straight_from_outputs
-from seqlra.ties import Read, Reader
 
 
 @dataclass(frozen=True)
 class PassThroughSTE(Backprop):
     """The derivative of the whole unit, from h to what it draws, is taken as 1: ``d = d_above @ W^T``.
 
-    Units that have no discretiser keep their derivative.
+    Units that have no discretizer keep their derivative.
     """
 
     name: ClassVar[str] = "ste"
     about: ClassVar[str] = "backprop, pass-through straight-through estimator: the unit's derivative is 1"
 
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        """The error as it comes, where the unit discretises."""
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        """The error as it comes, where the unit discretizes."""
         if walk.graph.ties[tie].subgraph.g is None:
             return super().hidden_error(walk, tie, rows, incoming)
         return incoming
@@ -42,7 +42,7 @@ class PassThroughSTE(Backprop):
 class SigmoidAdjustedSTE(Backprop):
     """The derivative of the draw alone is taken as 1, that of f is kept: ``d = (d_above @ W^T) * f'(h)``.
 
-    This is what `Backprop` does where a discretiser stands on the way; here it has the name that papers give it.
+    This is what `Backprop` does where a discretizer stands on the way; here it has the name that papers give it.
     """
 
     name: ClassVar[str] = "ste-sigmoid"
@@ -68,7 +68,7 @@ class SlopeAnnealing(Backprop):
         super().__post_init__()
         require(self.slope >= 1, f"the slope grows from 1 to at least 1, not to {self.slope}")
 
-    def equip(self, graph: Graph) -> None:
+    def setup(self, graph: Graph) -> None:
         """Keep the slope, 1 to begin with."""
         graph.remember("slope", torch.ones(1, 1))
 
@@ -76,7 +76,7 @@ class SlopeAnnealing(Backprop):
         """Set the slope for where training is."""
         _slope(graph).fill_(1 + (self.slope - 1) * progress)
 
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """The chain rule through ``f(m h)``."""
         return super().hidden_error(walk, tie, rows, incoming) * _slope(walk.graph)
 
@@ -98,7 +98,7 @@ class Reinforce(Rule):
     name: ClassVar[str] = "reinforce"
     about: ClassVar[str] = "REINFORCE for Bernoulli units: the loss itself, nothing sent back (Williams 1992)"
 
-    def equip(self, graph: Graph) -> None:
+    def setup(self, graph: Graph) -> None:
         """Nothing to keep, but the units must be ones that draw."""
         for i, tied in enumerate(graph.ties):
             s = tied.subgraph
@@ -112,12 +112,12 @@ class Reinforce(Rule):
         """The outputs: theirs is the loss."""
         return straight_from_outputs(graph, tie)
 
-    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
         """No error is carried back."""
         return None
 
     def incoming(
-        self, walk: Walk, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
+        self, walk: BackwardPass, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
     ) -> Tensor | None:
         """The loss that each row answers for, ``(*stack, rows of copies, 1)``."""
         total: Tensor | None = None
@@ -126,14 +126,14 @@ class Reinforce(Rule):
             total = later if total is None else total + later
         return None if total is None else total.unsqueeze(-1)
 
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """The loss times the score."""
         return incoming * self._score(walk, tie, rows)
 
-    def _score(self, walk: Walk, tie: int, rows: Rows) -> Tensor:
+    def _score(self, walk: BackwardPass, tie: int, rows: Rows) -> Tensor:
         return rows.of(walk.activity.output(tie)) - rows.of(walk.activity.z[tie])
 
-    def _loss_to_come(self, walk: Walk, output: int) -> Tensor:
+    def _loss_to_come(self, walk: BackwardPass, output: int) -> Tensor:
         """By row of an output, its loss and those of the steps after it in the same stream, ``(*stack, rows)``."""
         loss = walk.output_loss(output).value(walk.activity.h[output], walk.targets[output])
         copies = walk.graph.ties[output].copies
@@ -161,20 +161,20 @@ class VarianceAdjustedReinforce(Reinforce):
         super().__post_init__()
         require(0 <= self.decay < 1, f"decay must be in [0, 1), not {self.decay}")
 
-    def equip(self, graph: Graph) -> None:
+    def setup(self, graph: Graph) -> None:
         """Keep the two running means of every hidden subgraph, 0 to begin with."""
-        super().equip(graph)
+        super().setup(graph)
         for base, units in {t.base: t.subgraph.units for t in graph.ties if not t.subgraph.is_output}.items():
             graph.remember(f"{base} weighted loss", torch.zeros(1, units))
             graph.remember(f"{base} weight", torch.zeros(1, units))
 
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """The loss over the baseline, times the score."""
         weighted, weight = self._means(walk.graph, walk.graph.ties[tie].base)
         baseline = torch.where(weight > 0, weighted / weight, 0)
         return (incoming - baseline) * self._score(walk, tie, rows)
 
-    def learn(self, walk: Walk) -> None:
+    def learn(self, walk: BackwardPass) -> None:
         """Move the running means."""
         for i, tied in enumerate(walk.graph.ties):
             if tied.subgraph.is_output:

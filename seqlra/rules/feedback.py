@@ -12,26 +12,26 @@ from typing import ClassVar
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
-from seqlra.graph import Graph
-from seqlra.rules.base import Rows, Rule, Walk
-from seqlra.ties import Read, Reader
+from seqlra.network.graph import Graph
+from seqlra.network.layers import Read, Reader
+from seqlra.rules.base import BackwardPass, Rows, Rule
 
 
 @dataclass(frozen=True)
 class FeedbackAlignment(Rule):
     """FA: ``d = (d_above @ E) * f'(h)``, through the connections that have feedback weights.
 
-    Where a discretiser g stands on the way, its derivative is taken as 1.
+    Where a discretizer g stands on the way, its derivative is taken as 1.
     """
 
     name: ClassVar[str] = "fa"
     about: ClassVar[str] = "feedback alignment: backprop with fixed random E for W^T (Lillicrap et al. 2016)"
 
-    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
         """E of the connection; None where it has none."""
         return None if read.feedback is None else graph.feedback[read.feedback]
 
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """The chain rule through f."""
         return incoming * walk.f(tie).derivative(*walk.state(tie, rows))
 
@@ -47,7 +47,7 @@ class DirectFeedbackAlignment(FeedbackAlignment):
     name: ClassVar[str] = "dfa"
     about: ClassVar[str] = "direct feedback alignment: fixed random B straight from the output (Nøkland 2016)"
 
-    def equip(self, graph: Graph) -> None:
+    def setup(self, graph: Graph) -> None:
         """Declare B from every output to every hidden subgraph that has a part in it."""
         for i, tied in enumerate(graph.ties):
             for reader in [] if tied.subgraph.is_output else straight_from_outputs(graph, i):
@@ -59,7 +59,7 @@ class DirectFeedbackAlignment(FeedbackAlignment):
         """The outputs, as if each read the subgraph over a connection with error weights B."""
         return straight_from_outputs(graph, tie)
 
-    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
         """B from an output to a hidden subgraph."""
         if read.feedback not in graph.feedback:
             raise SeqlraError("dfa needs feedback of its own: initialize(graph, seed, ..., rule=the rule)")

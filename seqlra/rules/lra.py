@@ -3,7 +3,7 @@
 Every subgraph gets a target: its own pre-activation, displaced so that the subgraphs which read it come closer
 to theirs, and passed through its own ``f``, so that the target can be reached. Its weights then take one step on
 the local loss. `LRAFeedback` displaces through fixed random error weights E, `LRADiff` through the derivative,
-in K steps. For the algorithm one subgraph at a time, next to the paper, read `seqlra.reference`.
+in K steps. For the algorithm one subgraph at a time, next to the paper, read `seqlra.engine.reference`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from seqlra.graph import Graph
-from seqlra.normalize import norm_from, normalize
-from seqlra.rules.base import Rows, Rule, Walk, require
-from seqlra.scalars import per_model
-from seqlra.ties import Read, Reader
+from seqlra.network.graph import Graph
+from seqlra.network.layers import Read, Reader
+from seqlra.network.scalars import per_model
+from seqlra.rules.base import BackwardPass, Rows, Rule, require
+from seqlra.rules.normalize import norm_from, normalize
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _LRA(Rule):
         """The epsilon of an output, or of a hidden subgraph."""
         return self.epsilon if self.epsilon_output is None or not output else self.epsilon_output
 
-    def output_error(self, walk: Walk, tie: int) -> Tensor:
+    def output_error(self, walk: BackwardPass, tie: int) -> Tensor:
         """The error of an output, 0 where its loss is already under epsilon (the while of Algorithm 2)."""
         d = super().output_error(walk, tie)
         if not self.halts:
@@ -81,7 +81,7 @@ class _LRA(Rule):
         loss = walk.output_loss(tie).value(walk.activity.h[tie], walk.targets[tie])
         return self._halt(walk, tie, Rows(walk.activity.rows(copies), copies), loss, d)
 
-    def hidden_error(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """Set the target ``y = f(h - beta * Normalize(displacement))`` and return ``dL(z, y)/dz * f'(h)``."""
         h, z = walk.state(tie, rows)
         y = self.target(walk, tie, rows, h, z, incoming)
@@ -91,7 +91,7 @@ class _LRA(Rule):
         may_halt = self.epsilon > 0 or (self.halts and rows.selection is None)
         return self._halt(walk, tie, rows, loss.value(z, y), d) if may_halt else d
 
-    def target(self, walk: Walk, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
+    def target(self, walk: BackwardPass, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
         """The target y of these rows, whose state is h and z: ``(*stack, rows, units)``."""
         return walk.f(tie).f(self.displaced(h, incoming, rows))
 
@@ -111,11 +111,11 @@ class _LRA(Rule):
             return torch.addcmul(h, displacement, beta, value=-1)
         return torch.add(h, displacement, alpha=-beta)
 
-    def displacement(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def displacement(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """What `displaced` is given for these rows, at the first step where there are several."""
         return incoming
 
-    def clipped(self, walk: Walk) -> dict[str, Tensor]:
+    def clipped(self, walk: BackwardPass) -> dict[str, Tensor]:
         """By hidden subgraph, the share ``(*stack,)`` of its samples whose displacement is cut to c2.
 
         With c2 per batch a mini-batch is cut whole. Where c2 is off nothing is, and the mapping is empty.
@@ -143,7 +143,7 @@ class _LRA(Rule):
         """``Normalize(update, c1)``, once for the whole update of a parameter (tied copies summed)."""
         return normalize(update, per_model(self.c1, axes), tuple(range(-axes, 0)))
 
-    def _halt(self, walk: Walk, tie: int, rows: Rows, loss: Tensor, d: Tensor) -> Tensor:
+    def _halt(self, walk: BackwardPass, tie: int, rows: Rows, loss: Tensor, d: Tensor) -> Tensor:
         """``d`` with the rows of the subgraphs whose loss is under epsilon set to 0.
 
         An error of 0 displaces nothing below, where the loss is then 0 too: that is how the walk stops, which is why a
@@ -166,7 +166,7 @@ class LRAFeedback(_LRA):
     name: ClassVar[str] = "lra-fdbk"
     about: ClassVar[str] = "local targets through fixed random error feedback (Algorithm 2), the headline"
 
-    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
         """E of the connection; None where it has none."""
         return None if read.feedback is None else graph.feedback[read.feedback]
 
@@ -176,10 +176,10 @@ class LRADiff(_LRA):
     """LRA-diff (Algorithm 1): targets by K steps down the loss of the subgraphs above.
 
     Errors cross, through W^T, the connections that have feedback weights (whose values are not used). Where a
-    discretiser g stands on the way, its derivative is taken as 1.
+    discretizer g stands on the way, its derivative is taken as 1.
 
     Args:
-        steps: K, the sub-optimisation steps for each subgraph.
+        steps: K, the sub-optimization steps for each subgraph.
         form: "pre" displaces the pre-activation, as the algorithm does; "post" displaces the output itself,
             the form of Lemma 1, with which one step of beta 1 and the L2 loss is back-propagation.
     """
@@ -195,7 +195,7 @@ class LRADiff(_LRA):
         require(self.form in ("pre", "post"), f"form must be pre or post, not {self.form!r}")
         require(self.form == "pre" or self.steps == 1, "the form of Lemma 1 (post) has one step")
 
-    def carrier(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
         """W^T of the connection; None where it has no feedback."""
         return None if read.feedback is None else graph.weights[read.weight].mT
 
@@ -204,11 +204,11 @@ class LRADiff(_LRA):
         """Only with one step: further ones re-run whole subgraphs."""
         return super().skips and self.steps == 1
 
-    def displacement(self, walk: Walk, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def displacement(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """Down the derivative of f, too, unless the output itself is displaced."""
         return incoming if self.form == "post" else incoming * walk.f(tie).derivative(*walk.state(tie, rows))
 
-    def target(self, walk: Walk, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
+    def target(self, walk: BackwardPass, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
         """K steps of lines "Find target for layer l - 1", re-running the subgraphs that read these rows."""
         f, h_bar, z_bar = walk.f(tie), h, z
         if self.form == "post":
@@ -225,7 +225,7 @@ class LRADiff(_LRA):
             walk.targets[tie][..., rows.index, :] = z_bar
         return z_bar
 
-    def _again(self, walk: Walk, tie: int, rows: Rows, z_bar: Tensor) -> Tensor:
+    def _again(self, walk: BackwardPass, tie: int, rows: Rows, z_bar: Tensor) -> Tensor:
         """What the readers' losses ask of these rows once they put out ``z_bar`` instead of z."""
         copies, g = rows.copies, walk.graph.ties[tie].subgraph.g
         assert copies is not None
@@ -238,9 +238,9 @@ class LRADiff(_LRA):
             h = walk.activity.h[reader.tie][..., there, :]
             for weight in _weights_between(walk, tie, reader):
                 h = h + change[..., walk.activity.rows(here), :] @ weight
-            carrier = self.carrier(walk.graph, reader.read)
-            assert carrier is not None
-            total[..., walk.activity.rows(here), :] += _error_at(walk, reader.tie, there, h) @ carrier
+            feedback_matrix = self.feedback_matrix(walk.graph, reader.read)
+            assert feedback_matrix is not None
+            total[..., walk.activity.rows(here), :] += _error_at(walk, reader.tie, there, h) @ feedback_matrix
         return total
 
 
@@ -252,7 +252,7 @@ def _within(outer: range, inner: range) -> range:
     return range(inner.start - outer.start, inner.stop - outer.start)
 
 
-def _weights_between(walk: Walk, tie: int, reader: Reader) -> list[Tensor]:
+def _weights_between(walk: BackwardPass, tie: int, reader: Reader) -> list[Tensor]:
     """The weights of every connection, with feedback or without, over which these copies are read at these steps."""
     shift = reader.theirs.start - reader.mine.start
     return [
@@ -262,8 +262,8 @@ def _weights_between(walk: Walk, tie: int, reader: Reader) -> list[Tensor]:
     ]
 
 
-def _error_at(walk: Walk, i: int, rows: slice, h: Tensor) -> Tensor:
-    """``dL/dh`` of rows of a tie towards the target they have, if they had ``h``; 0 in halted rows."""
+def _error_at(walk: BackwardPass, i: int, rows: slice, h: Tensor) -> Tensor:
+    """``dL/dh`` of rows of a tie toward the target they have, if they had ``h``; 0 in halted rows."""
     target = walk.targets[i]
     target = target[..., rows, :] if target.dtype.is_floating_point else target[..., rows]
     if walk.graph.ties[i].subgraph.is_output:

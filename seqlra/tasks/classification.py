@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from seqlra.engine import Step, run
+from seqlra.data.images import ImageTask
+from seqlra.engine.tracing import Outcome
+from seqlra.engine.update import Step, run
 from seqlra.errors import SeqlraError
-from seqlra.graph import Graph
-from seqlra.tasks.images import ImageTask
+from seqlra.network.graph import Graph
 from seqlra.tasks.randomness import seeded
-from seqlra.tracing import Outcome
 
 
 class Classification:

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from seqlra.activity import Activity, null_state
-from seqlra.engine import Step
+from seqlra.engine.tracing import Outcome
+from seqlra.engine.update import Step
 from seqlra.errors import SeqlraError
-from seqlra.graph import Graph
-from seqlra.losses import OutputLoss
-from seqlra.subgraph import Input, Subgraph
+from seqlra.network.forward import ForwardPass, null_state
+from seqlra.network.graph import Graph
+from seqlra.network.losses import OutputLoss
+from seqlra.network.subgraph import Input, Subgraph
 from seqlra.tasks.randomness import seeded
-from seqlra.tracing import Outcome
 
 Unroll = Callable[[int], Sequence[Input | Subgraph]]
 """The list of subgraphs over so many steps, all over the same parameters."""
@@ -137,7 +137,7 @@ class Prediction:
 @torch.no_grad()
 def walk(
     graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, copies: int = 1
-) -> Iterator[tuple[Activity, Tensor]]:
+) -> Iterator[tuple[ForwardPass, Tensor]]:
     """Run a graph statefully over series that follow each other: of every chunk what it computed, and the targets.
 
     With ``copies`` each stream runs so many times side by side, with a state and draws of its own each time: the rows
@@ -152,7 +152,7 @@ def walk(
         for x, t in chunks(part, length):
             steps = len(t) // part.shape[1]
             over = lists.setdefault(steps, graph.sharing(unroll(steps)))
-            activity = Activity(over, {"x": x.repeat_interleave(copies, 0), **(state or null_state(over, rows))})
+            activity = ForwardPass(over, {"x": x.repeat_interleave(copies, 0), **(state or null_state(over, rows))})
             state = activity.carried()
             yield activity, t
 

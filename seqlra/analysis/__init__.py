@@ -1,0 +1,1 @@
+"""What a trained network shows: diagnostics, evaluation, samples, pictures."""

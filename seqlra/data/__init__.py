@@ -1,0 +1,1 @@
+"""Where tensors come from: images, texts, vocabularies, the Hub."""

@@ -1,0 +1,115 @@
+"""Initial weights: null, Gaussian or uniform by fan-in, and the random feedback; all from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from seqlra.errors import SeqlraError, unknown
+from seqlra.network.graph import Graph, Tensors
+
+if TYPE_CHECKING:
+    from seqlra.rules import Rule
+
+WeightInit = Literal["zeros", "gaussian", "fan-in", "reservoir"]
+
+WEIGHT_INITS: dict[str, str] = {
+    "zeros": "null initialization: all weights 0 (Sections 3.2, 3.3)",
+    "gaussian": "zero-mean Gaussian with a standard deviation of your choice (Section 3.2)",
+    "fan-in": "uniform in +-1/sqrt(n_in) (eq. 5)",
+    "reservoir": "for RNNs on tokens: orthogonal recurrent weights, N(0, 1) input weights, the rest fan-in",
+}
+
+FEEDBACK_INITS: dict[str, str] = {
+    "gaussian": "zero-mean Gaussian with a standard deviation of your choice, as the paper has it for LRA",
+    "fan-out": "uniform in +-1/sqrt(units that the error goes to), as Nøkland (2016) has it for DFA and FA",
+}
+
+
+@torch.no_grad()
+def initialize(
+    graph: Graph,
+    seed: int | Sequence[int],
+    weights: WeightInit | str = "fan-in",
+    std: float = 0.05,
+    feedback_std: float = 1.0,
+    feedback: str = "gaussian",
+    rule: Rule | None = None,
+) -> Graph:
+    """Fill the parameters of a graph in place and return it. Biases start at 0.
+
+    Numbers are drawn on the CPU in the order of the graph's list, so a seed means the same network on every
+    device; feedback has a stream of its own, so the same seed gives the same E under every weight initialization.
+
+    Args:
+        seed: one seed, or one for each model of a stack; model s of a stack is the model of its seed alone.
+        weights: one of `WEIGHT_INITS`.
+        std: standard deviation of ``gaussian`` weights.
+        feedback_std: standard deviation of ``gaussian`` error weights E.
+        feedback: one of `FEEDBACK_INITS`.
+        rule: the rule that will train the graph, where it needs more than weights and E (see `Rule.setup`).
+
+    Raises:
+        SeqlraError: an unknown initialization, a rule that is not defined for the graph, a negative standard
+            deviation, or a number of seeds that is not the stack's.
+    """
+    if weights not in WEIGHT_INITS:
+        raise unknown("weight initialization", weights, WEIGHT_INITS)
+    if feedback not in FEEDBACK_INITS:
+        raise unknown("feedback initialization", feedback, FEEDBACK_INITS)
+    if std < 0 or feedback_std < 0:
+        raise SeqlraError(f"standard deviations must not be negative: {std}, {feedback_std}")
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+    if len(seeds) != (graph.stack[0] if graph.stack else 1):
+        raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
+    if rule is not None:
+        rule.setup(graph)
+    recurrent, fed = _kinds(graph)
+
+    def draw_weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        if weights == "zeros":
+            return torch.zeros(shape)
+        if weights == "gaussian":
+            return torch.randn(shape, generator=generator) * std
+        if weights == "reservoir" and name in recurrent:
+            return torch.nn.init.orthogonal_(torch.empty(shape), generator=generator)
+        if weights == "reservoir" and name in fed:
+            return torch.randn(shape, generator=generator)
+        return (2 * torch.rand(shape, generator=generator) - 1) / shape[-2] ** 0.5
+
+    def draw_feedback(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        if feedback == "fan-out":
+            return (2 * torch.rand(shape, generator=generator) - 1) / shape[-1] ** 0.5
+        return torch.randn(shape, generator=generator) * feedback_std
+
+    for nth, own_seed in enumerate(seeds):
+        index = (nth,) if graph.stack else ()
+        _fill(graph.weights, index, draw_weight, _stream(own_seed, 0))
+        _fill(graph.feedback, index, draw_feedback, _stream(own_seed, 1))
+    for bias in graph.biases.values():
+        bias.zero_()
+    return graph
+
+
+def _stream(seed: int, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(2 * seed + number)
+
+
+def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
+    """The names of the weights by which copies read each other, and of those that read what is fed."""
+    reads = [(tied, read) for tied in graph.ties for read in tied.reads]
+    recurrent = {read.weight for tied, read in reads if read.base == tied.base}
+    bases = graph.layout.bases
+    fed = {read.weight for _, read in reads if len(bases[read.base].inputs) == bases[read.base].blocks}
+    return recurrent, fed
+
+
+Draw = Callable[[str, torch.Size, torch.Generator], Tensor]
+
+
+def _fill(held: Tensors, index: tuple[int, ...], draw: Draw, generator: torch.Generator) -> None:
+    for name, tensor in held.items():
+        tensor[index].copy_(draw(name, tensor[index].shape, generator))

@@ -1,0 +1,148 @@
+"""Algorithms 1 and 2, line by line: one subgraph at a time, in the paper's names.
+
+This is the specification, to be read next to the paper. The engine (`seqlra.engine.update`) computes the same updates
+faster, and the tests hold the two equal. Where the paper's line assumes one subgraph above and one below, the
+line here sums over however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from seqlra.network.graph import Graph
+from seqlra.network.losses import LocalLoss, OutputLoss
+from seqlra.network.subgraph import Connection, Subgraph
+from seqlra.rules.lra import LRADiff, LRAFeedback
+from seqlra.rules.normalize import normalize
+
+
+@torch.no_grad()
+def compute_update_direction(
+    graph: Graph, rule: LRAFeedback | LRADiff, inputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """``ComputeUpdateDirection`` of the paper: the update of every parameter, by its name in the state_dict.
+
+    Args:
+        graph: one model, without a stack axis.
+        rule: `LRAFeedback` or `LRADiff` with its settings.
+        inputs: for every `Input` by its full name, ``(batch, units)`` or tokens ``(batch,)``.
+        targets: for every output by its full name, ``t``.
+    """
+    # Run feedforward pass to get initial layer-wise statistics
+    h: dict[str, Tensor] = {}
+    z: dict[str, Tensor] = {}
+    z_star: dict[str, Tensor] = dict(inputs)
+    for node in graph.subgraphs:
+        h[node.name] = _pre_activation(graph, node, z_star)
+        z[node.name] = _f(node, h[node.name])
+        z_star[node.name] = z[node.name] if node.g is None else node.g.g(z[node.name])
+
+    y = dict(targets)  # override top-level targets with correct targets from training data
+    d: dict[str, Tensor] = {}  # dL_l(z^l, y^l)/dh^l, 0 for the samples at which the while loop ended
+    kept: dict[str, Tensor] = {}  # 1 for the samples with which the while loop went on
+    total = {name: torch.zeros_like(p) for name, p in graph.named_parameters()}
+    predictions = sum(h[node.name].shape[0] for node in graph.outputs)
+
+    for node in reversed(graph.subgraphs):
+        above = [
+            (reader, read)
+            for reader in graph.subgraphs
+            for read in reader.reads
+            if read.source == node.name and read.feedback is not None and reader.name in d
+        ]
+        if not node.is_output:
+            if not above:
+                continue  # no error comes back to this subgraph: it has no target
+            y[node.name] = _target(graph, rule, node, above, h, z, z_star, y, d, kept)
+        loss = _loss(node, h[node.name], z[node.name], y[node.name])
+        if rule.epsilon_per == "batch":
+            loss = loss.mean().expand_as(loss)
+        aligned = (loss < rule.threshold(node.is_output)) | (loss.eq(0) & rule.halts)
+        kept[node.name] = (~aligned).to(z[node.name].dtype).unsqueeze(-1)
+        d[node.name] = _error(node, h[node.name], z[node.name], y[node.name]) * kept[node.name]
+
+        # Calculate parameter update direction for layer l, comparing initial guess to target
+        share = 1 / predictions if rule.reduction == "mean" else 1.0
+        for read in node.reads:
+            total[f"weights.{read.weight}"] += share * _outer(z_star[read.source], d[node.name], graph, read)
+        if node.bias is not None:
+            total[f"biases.{node.bias}"] += share * d[node.name].sum(0)
+
+    return {name: normalize(update, rule.c1, tuple(range(update.dim()))) for name, update in total.items()}
+
+
+def _target(
+    graph: Graph,
+    rule: LRAFeedback | LRADiff,
+    node: Subgraph,
+    above: list[tuple[Subgraph, Connection]],
+    h: Mapping[str, Tensor],
+    z: Mapping[str, Tensor],
+    z_star: Mapping[str, Tensor],
+    y: Mapping[str, Tensor],
+    d: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
+) -> Tensor:
+    """Find target for layer l - 1."""
+    assert node.f is not None
+    h_bar, z_bar, d_bar = h[node.name], z[node.name], dict(d)
+    norm_axes = -1 if rule.c2_per == "sample" else (0, 1)
+    for _ in range(rule.steps if isinstance(rule, LRADiff) else 1):
+        # Calculate pre-activation displacement
+        if isinstance(rule, LRAFeedback):
+            delta = sum(d_bar[reader.name] @ graph.feedback[read.feedback] for reader, read in above if read.feedback)
+        else:
+            delta = sum(d_bar[reader.name] @ graph.weights[read.weight].T for reader, read in above)
+            if rule.form == "post":  # Lemma 1: y = z - beta * dL/dz
+                assert isinstance(delta, Tensor)
+                return z_bar - rule.beta * normalize(delta, rule.c2, norm_axes)
+            delta = delta * node.f.derivative(h_bar, z_bar)
+        assert isinstance(delta, Tensor)
+        delta = normalize(delta, rule.c2, norm_axes)
+
+        # Recalculate neural activities of subgraph
+        h_bar = h_bar - rule.beta * delta
+        z_bar = node.f.f(h_bar)
+        seen = dict(z_star)
+        seen[node.name] = z_bar if node.g is None else node.g.g(z_bar)
+        for reader, _read in above:
+            h_above = _pre_activation(graph, reader, seen)
+            d_bar[reader.name] = _error(reader, h_above, _f(reader, h_above), y[reader.name]) * kept[reader.name]
+    return z_bar  # update variable holding target for subgraph below
+
+
+def _pre_activation(graph: Graph, node: Subgraph, z_star: Mapping[str, Tensor]) -> Tensor:
+    h = sum(_one_hot(z_star[read.source], graph, read) @ graph.weights[read.weight] for read in node.reads)
+    assert isinstance(h, Tensor)
+    return h if node.bias is None else h + graph.biases[node.bias]
+
+
+def _one_hot(source: Tensor, graph: Graph, read: Connection) -> Tensor:
+    weight = graph.weights[read.weight]
+    if source.dtype.is_floating_point:
+        return source
+    return torch.nn.functional.one_hot(source, weight.shape[0]).to(weight.dtype)
+
+
+def _outer(source: Tensor, d: Tensor, graph: Graph, read: Connection) -> Tensor:
+    """The sum over the samples of a mini-batch of ``z_star d^T``."""
+    return torch.einsum("bi,bo->io", _one_hot(source, graph, read), d)
+
+
+def _f(node: Subgraph, h: Tensor) -> Tensor:
+    return node.f.f(h) if node.f is not None else node.loss.f(h)  # type: ignore[union-attr]
+
+
+def _loss(node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> Tensor:
+    return node.loss.value(h if isinstance(node.loss, OutputLoss) else z, y)
+
+
+def _error(node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> Tensor:
+    """``dL/dh = dL/dz * f'(h)``; for an output, whose loss owns its f, at once."""
+    if isinstance(node.loss, LocalLoss):
+        assert node.f is not None
+        return node.loss.gradient(z, y) * node.f.derivative(h, z)
+    return node.loss.error(z, y)

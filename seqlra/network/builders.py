@@ -1,0 +1,94 @@
+"""Ready-made lists of subgraphs: multilayer perceptrons and Elman networks unrolled over time.
+
+What they return is an ordinary list, to be looked at, changed, or written by hand instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seqlra.errors import SeqlraError
+from seqlra.network.losses import LocalLoss, OutputLoss
+from seqlra.network.subgraph import Connection, Input, Subgraph
+from seqlra.network.units import Activation, Discretizer
+
+
+def mlp(
+    inputs: int,
+    hidden: Sequence[int],
+    classes: int,
+    activation: str | Activation = "tanh",
+    discretizer: str | Discretizer | None = None,
+    loss: str | LocalLoss = "log-penalty",
+    output: str | OutputLoss = "cross-entropy",
+) -> list[Input | Subgraph]:
+    """The list of subgraphs of a multilayer perceptron, layer 1 first: n layers are n subgraphs.
+
+    Parameters are named as in the paper: ``W1 b1 .. Wn bn`` and error weights ``E2 .. En``, where
+    ``E_l (n_l, n_{l-1})`` carries the error of layer l to layer l - 1.
+
+    Args:
+        inputs, hidden, classes: numbers of units; ``hidden`` has one entry a hidden layer.
+        activation, discretizer, loss: ``f``, ``g`` and the local loss of every hidden subgraph.
+        output: the loss of the last subgraph, which brings its own ``f``.
+    """
+    nodes: list[Input | Subgraph] = [Input("x", inputs)]
+    for layer, units in enumerate([*hidden, classes], start=1):
+        feedback = None if layer == 1 else f"E{layer}"
+        reads = [Connection(nodes[-1].name, f"W{layer}", feedback)]
+        bias = f"b{layer}"
+        if layer <= len(hidden):
+            nodes.append(Subgraph(f"layer{layer}", units, reads, activation, discretizer, loss, bias))
+        else:
+            nodes.append(Subgraph("output", units, reads, loss=output, bias=bias))
+    return nodes
+
+
+def elman(
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    steps: int,
+    activation: str | Activation = "tanh",
+    discretizer: str | Discretizer | None = None,
+    loss: str | LocalLoss = "l2",
+    output: str | OutputLoss = "cross-entropy",
+    across_time: bool = False,
+) -> list[Input | Subgraph]:
+    """The list of subgraphs of an Elman network unrolled over ``steps`` steps (Appendix B, eq. 12).
+
+    With one recurrent layer it is 2T subgraphs, ``hidden[t]`` and ``output[t]`` for t = 1 .. T, whose copies
+    share ``W`` (input), ``V`` (recurrent), ``U`` (output) and the biases ``b`` and ``c``; ``E`` brings the error of an
+    output to the hidden units of the same step. It reads ``x[t]`` and the state ``hidden[0]`` carried in. Further
+    layers read the one below; names then carry the number of the layer: ``hidden1[t]``, ``W1 V1 b1 E1``.
+
+    Args:
+        inputs: units of ``x[t]``; for tokens, the size of the vocabulary.
+        hidden: units of each recurrent layer, the first one lowest.
+        outputs: units of ``output[t]``.
+        steps: T.
+        activation, discretizer, loss: ``f``, ``g`` and the local loss of the hidden subgraphs (L2 as in eq. 14).
+        output: ``"cross-entropy"`` for tokens, ``"gaussian"`` for the linear output of eq. 12.
+        across_time: give the recurrent connections error weights ``F`` too, so that errors go back through time.
+            The paper's have none: then only the forward pass is sequential.
+
+    Raises:
+        SeqlraError: no layer or no step.
+    """
+    if steps < 1 or not hidden:
+        raise SeqlraError(f"an Elman network needs at least one step and one layer, not {steps} and {len(hidden)}")
+    layers = [""] if len(hidden) == 1 else [str(number) for number in range(1, len(hidden) + 1)]
+    nodes: list[Input | Subgraph] = [Input(f"hidden{n}[0]", units) for n, units in zip(layers, hidden, strict=True)]
+    for t in range(1, steps + 1):
+        below, feedback = f"x[{t}]", None
+        nodes.append(Input(below, inputs))
+        for n, units in zip(layers, hidden, strict=True):
+            name = f"hidden{n}"
+            reads = [
+                Connection(below, f"W{n}", feedback),
+                Connection(f"{name}[{t - 1}]", f"V{n}", f"F{n}" if across_time else None),
+            ]
+            nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}"))
+            below, feedback = f"{name}[{t}]", f"E{n}"
+        nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))
+    return nodes

@@ -1,0 +1,119 @@
+"""Local losses, which compare a subgraph's output with its target, and output losses.
+
+All work on the last axis: ``value`` maps ``(..., units)`` to ``(...)``, one loss a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from seqlra.errors import unknown
+from seqlra.network.scalars import scalar
+
+
+@dataclass(frozen=True)
+class LocalLoss:
+    """``L(z, y)`` of an output ``z`` and its target ``y``, with ``gradient`` = dL/dz; ``y`` is a constant."""
+
+    name: str
+    value: Callable[[Tensor, Tensor], Tensor]
+    gradient: Callable[[Tensor, Tensor], Tensor]
+    about: str = "a local loss of your own"
+
+
+@dataclass(frozen=True)
+class OutputLoss:
+    """The loss of a subgraph whose target is given by the data; it owns that subgraph's ``f``.
+
+    ``f(h)`` makes the output, ``value(h, t)`` the loss of a sample, and ``error(z, t)`` its derivative
+    dL/dh. Both pairings here are canonical, so the error is ``z - t`` (eq. 13). ``classes`` says whether targets may be
+    class indices; vectors always may.
+    """
+
+    name: str
+    f: Callable[[Tensor], Tensor]
+    value: Callable[[Tensor, Tensor], Tensor]
+    error: Callable[[Tensor, Tensor], Tensor]
+    about: str = "an output loss of your own"
+    classes: bool = False
+
+
+def _log_penalty_gradient(z: Tensor, y: Tensor) -> Tensor:
+    gap = z - y  # 2 gap / (1 + gap^2), in three operations
+    return gap.div_(torch.addcmul(scalar(0.5, gap), gap, gap, value=0.5))
+
+
+LOCAL_LOSSES: dict[str, LocalLoss] = {
+    loss.name: loss
+    for loss in (
+        LocalLoss(
+            "l2", lambda z, y: 0.5 * (z - y).square().sum(-1), lambda z, y: z - y, "half the squared gap (eq. 2)"
+        ),
+        LocalLoss("l1", lambda z, y: (z - y).abs().sum(-1), lambda z, y: (z - y).sign(), "the absolute gap (eq. 3)"),
+        LocalLoss(
+            "log-penalty",
+            lambda z, y: (z - y).square().log1p().sum(-1),
+            _log_penalty_gradient,
+            "log(1 + gap^2), from the Cauchy distribution (eq. 4)",
+        ),
+    )
+}
+
+
+def _class_loss(h: Tensor, t: Tensor) -> Tensor:
+    if t.dtype.is_floating_point:  # a distribution over classes for each sample
+        return -(t * h.log_softmax(-1)).sum(-1)
+    t = t.expand(h.shape[:-1])
+    return cross_entropy(h.flatten(0, -2), t.flatten(), reduction="none").view(t.shape)
+
+
+def _class_error(z: Tensor, t: Tensor) -> Tensor:
+    if t.dtype.is_floating_point:
+        return z - t
+    index = t.expand(z.shape[:-1]).unsqueeze(-1)
+    return z.scatter_add(-1, index, scalar(-1.0, z).expand(index.shape))
+
+
+OUTPUT_LOSSES: dict[str, OutputLoss] = {
+    loss.name: loss
+    for loss in (
+        OutputLoss(
+            "cross-entropy",
+            lambda h: h.softmax(-1),
+            _class_loss,
+            _class_error,
+            "softmax output; targets are class indices (or distributions)",
+            classes=True,
+        ),
+        OutputLoss(
+            "gaussian",
+            lambda h: h,
+            lambda h, t: 0.5 * (h - t).square().sum(-1),
+            lambda z, t: z - t,
+            "linear output, variance 1 (eq. 13); targets are vectors",
+        ),
+    )
+}
+
+
+def local_loss(loss: str | LocalLoss) -> LocalLoss:
+    """The local loss of that name; a `LocalLoss` of one's own passes through."""
+    if isinstance(loss, LocalLoss):
+        return loss
+    if loss not in LOCAL_LOSSES:
+        raise unknown("local loss", loss, LOCAL_LOSSES)
+    return LOCAL_LOSSES[loss]
+
+
+def output_loss(loss: str | OutputLoss) -> OutputLoss:
+    """The output loss of that name; an `OutputLoss` of one's own passes through."""
+    if isinstance(loss, OutputLoss):
+        return loss
+    if loss not in OUTPUT_LOSSES:
+        raise unknown("output loss", loss, OUTPUT_LOSSES)
+    return OUTPUT_LOSSES[loss]

@@ -1,0 +1,101 @@
+"""The computation subgraph (Section 2.3), the entry of which every network is a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from seqlra.errors import SeqlraError
+from seqlra.network.losses import OUTPUT_LOSSES, LocalLoss, OutputLoss, local_loss, output_loss
+from seqlra.network.units import Activation, Discretizer, activation, discretizer
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor ``(..., batch, units)`` that the graph reads but does not compute.
+
+    For tokens, give the size of the vocabulary as ``units`` and feed integers ``(..., batch)``.
+    """
+
+    name: str
+    units: int
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How a subgraph reads an earlier one (or an input).
+
+    ``weight`` names a matrix ``(source units, units)``; connections that name the same one share it.
+    ``feedback`` names the error weights E ``(units, source units)`` that carry an error back over this
+    connection; None means that no error returns this way (always so where the source is an input).
+    """
+
+    source: str
+    weight: str
+    feedback: str | None = None
+
+
+@dataclass(frozen=True, init=False)
+class Subgraph:
+    """One computation subgraph: ``h = sum(source @ W) + b``, ``z = f(h)``, ``z* = g(z)``, and a loss.
+
+    Args:
+        name: its name; ``"hidden[3]"`` says that it is the copy of ``hidden`` at step 3.
+        units: how many units it has.
+        reads: what it reads, each a `Connection` or just the name of an input or an earlier subgraph,
+            which gets weights and feedback of its own.
+        f: an activation, by name or your own `Activation`. An output's ``f`` belongs to its loss.
+        g: a discretizer, by name or your own `Discretizer`, or None. Outputs have none (Appendix A).
+        loss: a local loss by name or your own `LocalLoss`; for an output its `OutputLoss` (or the name of
+            one, such as ``"cross-entropy"``).
+        bias: the name of its bias vector; names may be shared. None for no bias; by default its own.
+
+    Raises:
+        SeqlraError: unknown names, no units, nothing read, LWTA blocks that do not divide the units.
+    """
+
+    name: str
+    units: int
+    reads: tuple[Connection, ...]
+    f: Activation | None
+    g: Discretizer | None
+    loss: LocalLoss | OutputLoss
+    bias: str | None
+
+    def __init__(
+        self,
+        name: str,
+        units: int,
+        reads: Iterable[str | Connection],
+        f: str | Activation | None = None,
+        g: str | Discretizer | None = None,
+        loss: str | LocalLoss | OutputLoss = "log-penalty",
+        bias: str | None = "",
+    ) -> None:
+        is_output = isinstance(loss, OutputLoss) or loss in OUTPUT_LOSSES
+        if is_output and (f is not None or g is not None):
+            raise SeqlraError(f"subgraph {name!r} is an output: its f belongs to its loss and it has no g")
+        if units < 1:
+            raise SeqlraError(f"subgraph {name!r} needs at least one unit, not {units}")
+        fields = {
+            "name": name,
+            "units": units,
+            "reads": tuple(
+                r if isinstance(r, Connection) else Connection(r, f"{r}-{name}", f"{r}-{name}") for r in reads
+            ),
+            "f": None if is_output else activation(f or "tanh"),
+            "g": discretizer(g),
+            "loss": output_loss(loss) if is_output else local_loss(loss),  # type: ignore[arg-type]
+            "bias": name if bias == "" else bias,
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+        if not self.reads:
+            raise SeqlraError(f"subgraph {name!r} reads nothing")
+        if self.g is not None:
+            self.g.check(units)
+
+    @property
+    def is_output(self) -> bool:
+        """Whether its target comes from the data."""
+        return isinstance(self.loss, OutputLoss)

@@ -1,0 +1,1 @@
+"""Many runs: the folder that holds them, and comparisons."""

@@ -1,0 +1,246 @@
+"""Several rules, or settings, side by side on one task: one run for each label and seed, one table, one picture.
+
+A comparison is a shelf of runs, ``<label>-seed<k>/`` for each member, with ``compare.json`` (what is compared, written
+before work starts), and ``results.json``, ``table.md`` and ``curves.png`` over the members that are done. What can be
+trained together is: the seeds of a label, and labels that differ in what models of a stack may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from seqlra.analysis.plotting import METRICS, Curves, save_curves
+from seqlra.engine.update import update
+from seqlra.errors import SeqlraError
+from seqlra.sweeps.run_store import RunSpec, RunStore, Watching, groups
+from seqlra.training.experiment import describe, prepare, versions
+from seqlra.training.run_directory import Directory, RunDirectory
+from seqlra.training.settings import Config, Text
+from seqlra.training.stacks import spread, told
+
+
+class Comparison(RunStore):
+    """The files of one comparison.
+
+    Attributes:
+        members: its runs, in their order.
+        metric: what validation chooses by: "error", "bpc" or "perplexity".
+        command: the command line that it was made by, if any.
+        stacked: whether members are trained together.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        members: Sequence[RunSpec] = (),
+        metric: str = "error",
+        command: str = "",
+        stacked: bool = True,
+    ) -> None:
+        super().__init__(path)
+        self.members, self.metric, self.command, self.stacked = tuple(members), metric, command, stacked
+
+    @staticmethod
+    def start(path: Path, members: Sequence[RunSpec], command: str = "", stacked: bool = True) -> Comparison:
+        """Write down a new comparison, after a trial of each label.
+
+        Raises:
+            SeqlraError: two members of one name, members that are not of one task, a configuration that cannot be
+                used, or a directory that cannot be made.
+        """
+        _check(members)
+        by_label = Comparison(path, members).by_label()
+        together = [group.members for group in groups(members)] if stacked else [each[:1] for each in by_label.values()]
+        metrics = [_try(each) for each in together]
+        Directory.create(path)
+        comparison = Comparison(path, members, metrics[0], command, stacked)
+        plain = [{"label": member.label, "config": member.config.to_dict()} for member in members]
+        about = {"command": command, "metric": comparison.metric, "stacked": stacked, "versions": versions()}
+        comparison.write_json(comparison.about, {**about, "members": plain})
+        return comparison
+
+    @staticmethod
+    def open(path: Path) -> Comparison:
+        """An existing comparison.
+
+        Raises:
+            SeqlraError: there is none at ``path``, or its ``compare.json`` is damaged.
+        """
+        comparison = Comparison(path)
+        if not comparison.about.is_file():
+            raise SeqlraError(f"{path} is not a comparison: it has no compare.json")
+        plain = comparison.read_json(comparison.about)
+        try:
+            members = [RunSpec(member["label"], Config.from_dict(member["config"])) for member in plain["members"]]
+            _check(members)
+            stacked = bool(plain.get("stacked", False))  # those begun before there were stacks go on as they were
+            metric = {name: name for name in METRICS}[plain["metric"]]
+            return Comparison(path, members, metric, plain["command"], stacked)
+        except (KeyError, TypeError, SeqlraError) as error:
+            raise SeqlraError(f"{comparison.about} is damaged: {error}") from error
+
+    @property
+    def about(self) -> Path:
+        """The path of ``compare.json``."""
+        return self.path / "compare.json"
+
+    @property
+    def title(self) -> str:
+        """One line for tables and pictures: the task, the network where all have the same, the data."""
+        networks = {describe(member.config.network) for member in self.members}
+        config = self.members[0].config
+        return ", ".join([config.task, *(networks if len(networks) == 1 else ()), config.data.dataset])
+
+    def by_label(self) -> dict[str, list[RunSpec]]:
+        """The members of each label, in their order."""
+        labels: dict[str, list[RunSpec]] = {}
+        for member in self.members:
+            labels.setdefault(member.label, []).append(member)
+        return labels
+
+    def results(self) -> dict[str, Any]:
+        """All that came out so far: one row a label, over the seeds that are done; see `row`."""
+        rows = []
+        for label, members in self.by_label().items():
+            outcomes = [self.outcome(member) for member in members]
+            rows.append({"label": label, **row([outcome for outcome in outcomes if outcome], self.metric)})
+        done = sum(len(each["members"]) for each in rows)
+        config = self.members[0].config
+        about = {"task": config.task, "dataset": config.data.dataset, "title": self.title, "metric": self.metric}
+        return {**about, "done": done, "of": len(self.members), "versions": versions(), "rows": rows}
+
+    def write_results(self) -> dict[str, Any]:
+        """Write ``results.json``, ``table.md`` and ``curves.png`` over the members that are done; return `results`."""
+        results = self.results()
+        self.write_json(self.path / "results.json", results)
+        self.write_text(self.path / "table.md", self._markdown(results))
+        curves = [self._curves(each) for each in results["rows"] if each["members"]]
+        if any(any(curve.values) for curve in curves):
+            save_curves(self.path / "curves.png", curves, self.title, self.metric)
+        return results
+
+    def _curves(self, of: Mapping[str, Any]) -> Curves:
+        chosen = told(of[f"test_{self.metric}"])
+        note = f", {len(of['diverged'])} diverged" if of["diverged"] else ""
+        histories = [RunDirectory(self.path / member["run"]).read_metrics() for member in of["members"]]
+        values = [[epoch[f"valid_{self.metric}"] for epoch in history] for history in histories]
+        return Curves(f"{of['label']}: test {chosen}{note}", values)
+
+    def _markdown(self, results: Mapping[str, Any]) -> str:
+        header, *cells = table(results)
+        lines = [f"**{self.title}**", "", "| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+        lines += ["| " + " | ".join(each) + " |" for each in cells]
+        if self.command:
+            lines += ["", f"`{self.command}`"]
+        return "\n".join(lines) + "\n"
+
+
+def run_members(comparison: Comparison, watching: Watching = lambda members: nullcontext(lambda trainer: None)) -> None:
+    """Run what is not done yet, together what can be; after each group the results are written anew.
+
+    What was stopped goes on from its checkpoint; a member that diverges is recorded, and the others go on.
+
+    Raises:
+        Stopped, SeqlraError: see `RunStore.train`.
+    """
+    for group in groups(comparison.members):
+        for members in comparison.left(group.name, group.members, comparison.stacked):
+            comparison.train(group.name, members, watching)
+            comparison.write_results()
+
+
+def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """The outcomes of one label over its seeds, as one row of ``results.json``.
+
+    ``test_<metric>``, ``valid_<metric>``, ``ms_per_update`` and ``mean_depth`` are each told as ``mean``, ``min``,
+    ``max`` and ``all`` (in the order of ``seeds``; None where a seed diverged before its first epoch ended).
+    ``diverged`` holds the seeds that did; their figures are those of the weights that validation chose until then.
+    The time of models that are trained together is shared out among them.
+    """
+    steps = [(outcome["train_seconds"], outcome["steps"]) for outcome in outcomes]
+    return {
+        "rule": outcomes[0]["rule"] if outcomes else None,
+        "seeds": [outcome["seed"] for outcome in outcomes],
+        "diverged": [outcome["seed"] for outcome in outcomes if outcome["diverged"]],
+        **{f"{split}_{metric}": spread(o.get(f"{split}_{metric}") for o in outcomes) for split in ("test", "valid")},
+        "ms_per_update": spread(1000 * seconds / count if count else None for seconds, count in steps),
+        "mean_depth": spread(outcome.get("mean_depth") for outcome in outcomes),
+        "best_epochs": [outcome["best_epoch"] for outcome in outcomes],
+        "members": list(outcomes),
+    }
+
+
+def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The rows of `Comparison.results` as cells of text, below a header."""
+    metric = results["metric"]
+    header = (
+        "",
+        f"test {METRICS[metric][0]}",
+        "on validation",
+        "ms an update of one model",
+        "mean depth",
+        "best epoch",
+        "notes",
+    )
+    rows: list[tuple[str, ...]] = [header]
+    for each in results["rows"]:
+        figures = [told(each[f"{split}_{metric}"]) for split in ("test", "valid")]
+        others = [told(each[name], ranged=False) for name in ("ms_per_update", "mean_depth")]
+        label = each["label"] if each["rule"] in (None, each["label"]) else f"{each['label']} ({each['rule']})"
+        epochs = ", ".join(str(epoch) for epoch in each["best_epochs"])
+        rows.append((label, *figures, *others, epochs, _notes(each)))
+    return rows
+
+
+def _notes(of: Mapping[str, Any]) -> str:
+    if not of["members"]:
+        return "not run yet"
+    notes = []
+    for member in of["members"]:
+        if member["diverged"]:
+            notes.append(f"seed {member['seed']} diverged in epoch {member['epochs'] + 1}")
+    return ", ".join(notes)
+
+
+def _check(members: Sequence[RunSpec]) -> None:
+    """Raise `SeqlraError` unless there are members, each with a folder of its own, of one task on one device."""
+    if not members:
+        raise SeqlraError("a comparison needs at least one member")
+    folders: dict[str, str] = {}
+    for member in members:
+        if (name := member.folder.lower()) in folders:  # some file systems take A and a for the same
+            raise SeqlraError(f"two members of the comparison would both be {folders[name]}; give each its own label")
+        folders[name] = member.folder
+        for setting, value in _common(member.config).items():
+            first = _common(members[0].config).get(setting)
+            if value != first:
+                raise SeqlraError(
+                    f"{member.label} has another {setting} than {members[0].label} ({value}, not {first}); "
+                    "what is compared has the same data, device and threads"
+                )
+
+
+def _common(config: Config) -> dict[str, Any]:
+    """What all members share: what they are measured on, and what their time depends on."""
+    data = config.to_dict()["data"]
+    if isinstance(config.data, Text):  # how training walks through a text may differ, as a mini-batch of images may
+        del data["streams"], data["unroll"]
+    return {"task": config.task, **data, "device": config.device, "threads": config.threads}
+
+
+def _try(members: Sequence[RunSpec]) -> str:
+    """Make one update of members that are trained together, so that what cannot run is told before anything trains;
+    returns the metric of validation.
+
+    Raises:
+        SeqlraError: it cannot run.
+    """
+    try:
+        experiment = prepare([member.config for member in members], fresh=True)
+        update(experiment.graph, experiment.rule, *experiment.task.batch(0))
+    except SeqlraError as error:
+        raise SeqlraError(f"{members[0].label}: {error}") from error
+    return experiment.task.selects

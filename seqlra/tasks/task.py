@@ -1,0 +1,44 @@
+"""What every task offers to training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from seqlra.engine.tracing import Outcome
+from seqlra.engine.update import Step
+from seqlra.network.graph import Graph
+
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+class Task(Protocol):
+    """What is learned, as mini-batches in an order that depends only on a seed and their number.
+
+    Attributes:
+        steps_per_epoch: mini-batches in one pass over the training split.
+        samples_per_step: predictions in one mini-batch.
+        selects: the metric (lower is better) by which validation chooses the weights.
+    """
+
+    steps_per_epoch: int
+    samples_per_step: int
+    selects: str
+
+    def batch(self, step: int) -> tuple[Inputs, Tensor]:
+        """The inputs and targets of update ``step``, counted from 0 over all epochs."""
+
+    def after(self, step: Step | Outcome) -> None:
+        """See what an update left, e.g. the state that the next chunk of a sequence starts from."""
+
+    def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
+        """Metrics of each model over the whole of a split, "valid" or "test"; of a graph without a stack, of that
+        alone."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What `batch` needs besides the step, for a checkpoint."""
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """The reverse of `state`."""

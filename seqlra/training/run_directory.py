@@ -1,0 +1,178 @@
+"""The run directory: all that a run leaves behind. `Directory` is what it shares with a directory of other things.
+
+``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
+``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``. Where a run that was one
+of several diverged, ``failed.json`` takes the place of ``result.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from seqlra.errors import SeqlraError
+from seqlra.files import write_atomically
+
+
+class Directory:
+    """A folder at ``path`` that is never written over, with JSON files that are whole or not there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Make a new directory; an empty one will do.
+
+        Raises:
+            SeqlraError: it exists and holds something (nothing is ever overwritten), or cannot be written.
+        """
+        try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise SeqlraError(f"{path} exists already; choose another --out, or continue that run with --resume")
+        except OSError as error:
+            raise SeqlraError(f"cannot write to {path}: {error.strerror}") from error
+        cls(path).make()
+        return cls(path)
+
+    def make(self) -> None:
+        """Make the folder where it is not there yet.
+
+        Raises:
+            SeqlraError: it cannot be made, or not be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise SeqlraError(f"cannot write to {self.path}: {error.strerror}") from error
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write one JSON file, whole or not at all."""
+        self.write_text(path, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write one file of text, whole or not at all."""
+        write_atomically(path, lambda temporary: temporary.write_text(text))
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """One JSON file of this folder.
+
+        Raises:
+            SeqlraError: it is missing or damaged.
+        """
+        try:
+            return dict(json.loads(path.read_text()))
+        except OSError as error:
+            raise SeqlraError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, TypeError) as error:
+            raise SeqlraError(f"{path} is damaged: {error}") from error
+
+
+class RunDirectory(Directory):
+    """The files of one run.
+
+    Attributes:
+        config, metrics, result, failed, checkpoint, curve, diagnostics, vocabulary: their paths.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.jsonl"
+        self.result = path / "result.json"
+        self.failed = path / "failed.json"
+        self.checkpoint = path / "checkpoint.pt"
+        self.curve = path / "curve.png"
+        self.diagnostics = path / "diagnostics.png"
+        self.vocabulary = path / "vocabulary.json"
+
+    @staticmethod
+    def open(path: Path) -> RunDirectory:
+        """An existing run.
+
+        Raises:
+            SeqlraError: there is no run at ``path``.
+        """
+        run = RunDirectory(path)
+        if not run.config.is_file():
+            of_many = f"; it holds several, such as {path / '*'}" if StackDirectory(path).about.is_file() else ""
+            raise SeqlraError(f"{path} is not a run directory: it has no config.json{of_many}")
+        return run
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``metrics.jsonl``, whole or not at all."""
+        self.write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in history))
+
+    @property
+    def runs(self) -> list[RunDirectory]:
+        """The run of each model that is trained here: this one."""
+        return [self]
+
+    def outcome(self) -> dict[str, Any] | None:
+        """The result of a run that is done, one that diverged too (``diverged`` says so); None before.
+
+        Raises:
+            SeqlraError: it is damaged.
+        """
+        for path, diverged in ((self.result, False), (self.failed, True)):
+            if path.exists():
+                return {"diverged": diverged, **self.read_json(path)}
+        return None
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl``; none where no epoch has ended yet."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+
+class StackDirectory(Directory):
+    """The files of models that are trained together. Each has a run directory of its own besides.
+
+    ``stack.json`` says what they are, ``checkpoint.pt`` is that of all until they are done, ``result.json`` tells what
+    came out, and ``curves.png`` shows it.
+
+    Args:
+        path: where it is.
+        folders: the run directory of each model, relative to ``path``.
+
+    Attributes:
+        about, checkpoint, result, curves: its paths.
+        runs: the run directories of the models.
+    """
+
+    def __init__(self, path: Path, folders: Sequence[str] = ()) -> None:
+        super().__init__(path)
+        self.about = path / "stack.json"
+        self.checkpoint = path / "checkpoint.pt"
+        self.result = path / "result.json"
+        self.curves = path / "curves.png"
+        self.folders = tuple(folders)
+        self.runs = [RunDirectory(Path(os.path.normpath(path / folder))) for folder in folders]
+
+    @staticmethod
+    def open(path: Path) -> StackDirectory:
+        """An existing stack.
+
+        Raises:
+            SeqlraError: there is none at ``path``, or its ``stack.json`` is damaged.
+        """
+        stack = StackDirectory(path)
+        if not stack.about.is_file():
+            raise SeqlraError(f"{path} holds no models that are trained together: it has no stack.json")
+        folders = stack.read_json(stack.about).get("runs")
+        if not (isinstance(folders, list) and folders and all(isinstance(folder, str) for folder in folders)):
+            raise SeqlraError(f"{stack.about} is damaged: it names no runs")
+        return StackDirectory(path, folders)
+
+    def remove(self) -> None:
+        """Remove the folder, ``stack.json`` first, so that whatever is left of it is no stack."""
+        self.about.unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)

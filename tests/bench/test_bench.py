@@ -1,0 +1,99 @@
+"""``seqlra bench``: what it counts against torch's own counter, and what it prints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+from seqlra import Graph, LRAFeedback, SeqlraError, elman, initialize, mlp, update
+from seqlra.bench import mlp as of_mlp
+from seqlra.bench import rnn as of_rnn
+from seqlra.bench.timing import Case, alternate, matmul_rate
+from seqlra.cli import app
+from seqlra.network.forward import null_state
+
+
+def counting() -> FlopCounterMode:
+    """Torch's counter, told that a product added in place is a product, too."""
+
+    def added(total: torch.Size, a: torch.Size, b: torch.Size, **_: object) -> int:
+        return 2 * a[0] * a[1] * b[1] if a[0] > 1 else 0  # a row of ones: the sum of an update of biases
+
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added})
+
+
+@pytest.mark.parametrize("hidden", [(64,), (30, 20), (17, 9, 13)])
+def test_the_operations_of_an_update_are_those_that_torch_counts(hidden: tuple[int, ...]) -> None:
+    graph = initialize(Graph(mlp(of_mlp.PIXELS, hidden, of_mlp.CLASSES)), 0)
+    with counting() as counter:
+        update(graph, LRAFeedback(), torch.randn(6, of_mlp.PIXELS), torch.randint(of_mlp.CLASSES, (6,)))
+    assert of_mlp.operations(hidden, 6) == counter.get_total_flops()
+
+
+def test_the_operations_over_time_are_those_that_torch_counts() -> None:
+    graph = initialize(Graph(elman(11, [7], 11, 5)), 0)
+    inputs = {"x": torch.randint(11, (15,)), **null_state(graph, 3)}
+    with counting() as counter:
+        update(graph, LRAFeedback(c2=None), inputs, torch.randint(11, (15,)))
+    assert of_rnn.operations(7, 15, 11) == counter.get_total_flops()
+
+
+def test_the_share_of_the_limit_is_operations_over_time_over_rate() -> None:
+    case = Case("", "", 1.0, 1.0, 1.0, 2.0, (2.0, 2.0), 2.0, (2.0, 2.0), 1, 1, operations=3_000_000)
+    assert case.of_limit(1e10) == pytest.approx(0.15)  # 3 million in 2 ms are 1.5e9 a second
+    assert matmul_rate(torch.device("cpu"), 64) > 0
+
+
+def test_both_sides_are_run_as_often() -> None:
+    runs = {"mine": 0, "theirs": 0}
+
+    def count(side: str) -> None:
+        runs[side] += 1
+
+    alternate("case", "rival", lambda: count("mine"), lambda: count("theirs"), rounds=3, seconds=0)
+    assert runs["mine"] == runs["theirs"] > 3 * 3
+
+
+def printed(*arguments: str) -> dict[str, object]:
+    torch.set_default_dtype(torch.float32)
+    done = CliRunner().invoke(
+        app, ["bench", *arguments, "--rounds", "1", "--threads", "1", "--json"], catch_exceptions=False
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_bench_mlp_tells_each_rival_and_their_means() -> None:
+    told = printed("mlp", "--net", "9,7@5", "--net", "8x2@4", "--no-compiled", "--optimizer", "sgd")
+    assert [case["case"] for case in told["cases"]][:2] == ["9x7, batch 5, sgd", "2x8, batch 4, sgd"]  # type: ignore[attr-defined]
+    assert {"ours against backprop, eager", "ours against backprop, eager, fused optimizer"} <= set(
+        told["geometric_means"]
+    )  # type: ignore[call-overload]
+    assert told.keys() >= {"device", "threads", "versions", "gflops_limit"}
+    for case in told["cases"]:  # type: ignore[attr-defined]
+        assert case["ratio_low"] <= case["ratio"] <= case["ratio_high"]
+        assert case["of_limit"] > 0
+
+
+def test_bench_stack_tells_both_ways_to_feed_it() -> None:
+    told = printed("stack", "--models", "3", "--hidden", "9,7", "--batch", "5", "--no-compiled")
+    assert ["a stream each" in case["case"] for case in told["cases"]] == [True, False]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("net", ["128x8", "x@5", "9@", "9@0", "9@-1"])
+def test_a_network_that_cannot_be_read_is_told(net: str) -> None:
+    with pytest.raises(SeqlraError, match="cannot read"):
+        CliRunner().invoke(app, ["bench", "mlp", "--net", net], catch_exceptions=False)
+
+
+def test_an_optimizer_without_rival_is_told() -> None:
+    with pytest.raises(SeqlraError, match="known: sgd, adam"):
+        CliRunner().invoke(app, ["bench", "mlp", "--optimizer", "rmsprop"], catch_exceptions=False)
+
+
+def test_a_cuda_graph_is_no_rival_on_the_cpu() -> None:
+    assert not of_mlp.available("backprop, CUDA graph", torch.device("cpu"))
+    assert of_mlp.available("backprop, eager", torch.device("cpu"))
