@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from seqlra.engine.initialization import initialize as initialize
     from seqlra.engine.recorded import RecordedUpdate as RecordedUpdate
     from seqlra.engine.update import Step as Step
-    from seqlra.engine.update import run as run
     from seqlra.engine.update import update as update
     from seqlra.errors import Diverged as Diverged
     from seqlra.errors import SeqlraError as SeqlraError
@@ -39,17 +38,20 @@ if TYPE_CHECKING:
     from seqlra.rules import SigmoidAdjustedSTE as SigmoidAdjustedSTE
     from seqlra.rules import SlopeAnnealing as SlopeAnnealing
     from seqlra.rules import VarianceAdjustedReinforce as VarianceAdjustedReinforce
+    from seqlra.rules.views import ConnectionView as ConnectionView
+    from seqlra.rules.views import LayerView as LayerView
 
 _HOMES = {
     "seqlra.engine.compiled": ("CompiledUpdate",),
     "seqlra.analysis.diagnostics": ("Diagnosis", "diagnose"),
-    "seqlra.engine.update": ("Step", "run", "update"),
+    "seqlra.engine.update": ("Step", "update"),
     "seqlra.errors": ("Diverged", "SeqlraError"),
     "seqlra.network.graph": ("Graph",),
     "seqlra.engine.initialization": ("initialize",),
     "seqlra.network.losses": ("LocalLoss", "OutputLoss"),
     "seqlra.network.builders": ("elman", "mlp"),
     "seqlra.engine.recorded": ("RecordedUpdate",),
+    "seqlra.rules.views": ("ConnectionView", "LayerView"),
     "seqlra.rules": (
         "Backprop",
         "DifferenceTargetPropagation",

@@ -48,7 +48,7 @@ def small_mlp(f: str = "tanh", g: str | None = None, loss: str = "log-penalty") 
 
 
 def chain_over_time(steps: int = 4, across: bool = False, g: str | None = None) -> list[Input | Subgraph]:
-    """A hand-written Elman network: tied copies, a state carried in, feedback across time where ``across``."""
+    """A hand-written Elman network: layer copies, a state carried in, feedback across time where ``across``."""
     nodes: list[Input | Subgraph] = [Input("hidden[0]", 8)]
     for t in range(1, steps + 1):
         recurrent = Connection(f"hidden[{t - 1}]", "V", "F" if across else None)

@@ -18,11 +18,10 @@ from seqlra.engine.update import Step, Updates, updates_of
 from seqlra.errors import SeqlraError
 from seqlra.network.forward import rows_of
 from seqlra.network.graph import Graph
-from seqlra.network.scalars import per_model
+from seqlra.network.layers import ConnectionInto
 from seqlra.rules.backprop import Backprop
-from seqlra.rules.base import BackwardPass, Rule
-from seqlra.rules.estimators import SlopeAnnealing
-from seqlra.rules.lra import LRADiff, LRAFeedback
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.base import Rule
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class Diagnosis:
         update_norms: the Euclidean norm of the update of each parameter, by the parameter's name.
         clipped_c1: by the parameter's name 1 where c1 cut its update, else 0; empty where c1 is off.
         clipped_c2: by hidden subgraph the share of its samples whose displacement c2 cut; empty where c2 is off.
+        alignment: by name of error weights, the angle between them and the transposed weights of their connection.
     """
 
     angle: Tensor
@@ -48,6 +48,7 @@ class Diagnosis:
     update_norms: dict[str, Tensor]
     clipped_c1: dict[str, Tensor]
     clipped_c2: dict[str, Tensor]
+    alignment: dict[str, Tensor]
 
 
 @torch.no_grad()
@@ -63,22 +64,22 @@ def diagnose(step: Step) -> Diagnosis:
     Raises:
         SeqlraError: a parameter has no update in ``p.grad``.
     """
-    walk, graph = step.walk, step.activity.graph
-    # the same reduction, so that what is equal is so bit for bit; a slope m makes the chain rule go through f(m h)
-    chain_rule = SlopeAnnealing if "slope" in graph.memory else Backprop
-    backprop = BackwardPass(chain_rule(reduction=walk.rule.reduction), step.activity, _targets(walk))
+    backward, graph = step.backward, step.forward.graph
+    # the same reduction, so that what is equal is so bit for bit
+    backprop = BackwardPass(Backprop(reduction=backward.rule.reduction), step.forward, _targets(backward))
     theirs = updates_of(backprop, torch.empty_like)
-    names: dict[str, Tensor] = dict(graph.named_parameters())
+    names: dict[str, Tensor] = {name: p for name, p in graph.named_parameters() if p in theirs}  # E has no gradient
     products = {p: _products(_update(name, p), theirs[p], graph) for name, p in names.items()}
     norms = {name: products[p][..., 0, 0].sqrt() for name, p in names.items()}
     layers = {name: angle(_total(products[p] for p in used)) for name, used in _layers(graph).items()}
     return Diagnosis(
         angle=angle(_total(products.values())),
         angle_layers=layers,
-        angle_steps=_angle_steps(walk, backprop),
+        angle_steps=_angle_steps(backward, backprop),
         update_norms=norms,
-        clipped_c1=_clipped_c1(walk.rule, norms),
-        clipped_c2=walk.rule.clipped(walk) if isinstance(walk.rule, LRAFeedback | LRADiff) else {},
+        clipped_c1=_clipped_c1(backward.rule, norms),
+        clipped_c2=backward.rule.clipped(backward),
+        alignment=_alignment(graph),
     )
 
 
@@ -111,63 +112,80 @@ def _update(name: str, parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _targets(walk: BackwardPass) -> dict[str, Tensor]:
+def _targets(backward: BackwardPass) -> dict[str, Tensor]:
     """The targets of each output, as they were given."""
     outputs: dict[str, list[tuple[int, Tensor]]] = {}
-    for tied, target in zip(walk.graph.ties, walk.targets, strict=True):
-        if tied.subgraph.is_output:
-            outputs.setdefault(tied.base, []).append((tied.first, target))
+    for layer, target in zip(backward.graph.layers, backward.targets, strict=True):
+        if layer.subgraph.is_output:
+            outputs.setdefault(layer.name, []).append((layer.first, target))
     given = {}
-    for base, of_ties in outputs.items():
-        in_order = [target for _, target in sorted(of_ties, key=lambda entry: entry[0])]
-        given[base] = torch.cat(in_order, -2 if in_order[0].dtype.is_floating_point else -1)
+    for name, of_layers in outputs.items():
+        in_order = [target for _, target in sorted(of_layers, key=lambda entry: entry[0])]
+        given[name] = torch.cat(in_order, -2 if in_order[0].dtype.is_floating_point else -1)
     return given
 
 
+def _alignment(graph: Graph) -> dict[str, Tensor]:
+    """See `Diagnosis`; of error weights that several connections share, for the first of these."""
+    found: dict[str, Tensor] = {}
+    for connection in _connections(graph):
+        if connection.feedback is not None and connection.feedback not in found:
+            e, w = graph.feedback[connection.feedback], graph.weights[connection.weight].mT
+            found[connection.feedback] = angle(_products(e, w, graph))
+    return found
+
+
+def _connections(graph: Graph) -> Iterator[ConnectionInto]:
+    for layer in graph.layers:
+        yield from layer.into
+
+
 def _layers(graph: Graph) -> dict[str, list[Tensor]]:
-    """The parameters that each subgraph uses, by the name that its copies share."""
+    """The parameters that each subgraph uses, by the name that its steps share."""
     layers: dict[str, dict[Tensor, None]] = {}
-    for tied in graph.ties:
-        used = layers.setdefault(tied.base, {})  # a set that keeps its order
-        used.update((graph.weights[read.weight], None) for read in tied.reads)
-        if tied.subgraph.bias is not None:
-            used[graph.biases[tied.subgraph.bias]] = None
-    return {base: list(used) for base, used in layers.items()}
+    for layer in graph.layers:
+        used = layers.setdefault(layer.name, {})  # a set that keeps its order
+        used.update((graph.weights[connection.weight], None) for connection in layer.into)
+        if layer.subgraph.bias is not None:
+            used[graph.biases[layer.subgraph.bias]] = None
+    return {name: list(used) for name, used in layers.items()}
 
 
 def _angle_steps(ours: BackwardPass, backprop: BackwardPass) -> Tensor | None:
     """See `Diagnosis`. One step after another, so that it takes no more memory than an update."""
-    activity, steps = ours.activity, _hidden_by_step(ours.graph)
+    forward, steps = ours.forward, _hidden_by_step(ours.graph)
     if len(steps) < 2:
         return None
-    errors = [[walk.all_rows(i) for i in range(len(walk.errors))] for walk in (ours, backprop)]
+    errors = [[each.all_rows(i) for i in range(len(each.errors))] for each in (ours, backprop)]
     products = []
-    for copies in steps:
+    for of_step in steps:
         added = [Updates(torch.empty_like), Updates(torch.empty_like)]
-        for updates, of_ties in zip(added, errors, strict=True):
-            for i, copy in copies:
-                here, d = range(copy, copy + 1), of_ties[i]
-                d = torch.zeros_like(activity.h[i]) if d is None else d
-                updates.add(activity, i, here, rows_of(d, activity.rows(here)))
+        for updates, of_layers in zip(added, errors, strict=True):
+            for i, step in of_step:
+                here, d = range(step, step + 1), of_layers[i]
+                d = torch.zeros_like(forward.h[i]) if d is None else d
+                updates.add(forward, i, here, rows_of(d, forward.rows(here)))
         pairs = zip(*(updates.values() for updates in added), strict=True)
         products.append(_total(_products(one, other, ours.graph) for one, other in pairs))
     return angle(torch.stack(products, -3))
 
 
 def _hidden_by_step(graph: Graph) -> list[list[tuple[int, int]]]:
-    """For each step the hidden subgraphs there, each as its tie and its copy in it."""
+    """For each time step the hidden subgraphs there, each as its layer and its step in that."""
     steps: dict[int, list[tuple[int, int]]] = {}
-    for i, tied in enumerate(graph.ties):
-        if not tied.subgraph.is_output:
-            for copy, step in enumerate(graph.layout.steps(tied)):
-                steps.setdefault(step, []).append((i, copy))
+    for i, layer in enumerate(graph.layers):
+        if not layer.subgraph.is_output:
+            for nth, step in enumerate(graph.layout.steps_of(layer)):
+                steps.setdefault(step, []).append((i, nth))
     return [steps[step] for step in sorted(steps)]
 
 
 def _clipped_c1(rule: Rule, norms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Whose update has the norm c1, to rounding: Normalize shortens it to just that."""
-    c1 = per_model(rule.c1, 0) if isinstance(rule, LRAFeedback | LRADiff) else None
-    return {} if c1 is None else {name: (norm > c1 * (1 - 1e-4)).to(norm.dtype) for name, norm in norms.items()}
+    bound = rule.update_bound()
+    if bound is None:
+        return {}
+    return {name: (norm > bound * (1 - 1e-4)).to(norm.dtype) for name, norm in norms.items()}
 
 
 class Averages:

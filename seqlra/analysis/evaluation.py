@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqlra.engine.update import run
 from seqlra.errors import SeqlraError
 from seqlra.files import write_atomically
 from seqlra.network.graph import Graph
@@ -201,7 +200,7 @@ def posterior(
     parts: list[Posterior] = []
     with seeded(seed, x.device):
         for few in x.split(max(1, ROWS // samples)):
-            probabilities = run(graph, few.repeat_interleave(samples, 0))
+            probabilities = graph(few.repeat_interleave(samples, 0))
             parts.append(Posterior.of(probabilities.unflatten(-2, (-1, samples))))
             watch(sum(len(part.mean) for part in parts), len(x))
     return _joined(parts, -2)
@@ -229,8 +228,8 @@ def answers_over(
     parts: list[Answers] = []
     with seeded(seed, series[0].device):
         for activity, truth in walk(graph, series, unroll, length, samples):
-            (tie,) = activity.graph.output_ties
-            parts.append(Posterior.of(activity.z[tie].unflatten(-2, (-1, samples))).answers(truth))
+            (number,) = activity.graph.output_layers
+            parts.append(Posterior.of(activity.z[number].unflatten(-2, (-1, samples))).answers(truth))
             watch(sum(len(part.truth) for part in parts), total)
     return _joined(parts, -1)
 

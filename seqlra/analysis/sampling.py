@@ -49,7 +49,7 @@ def _pieces(
         activity = ForwardPass(graph, {"x": token.view(1), **state})
         state = activity.carried()
     for _ in range(length):
-        scores = activity.h[graph.output_ties[-1]][0].float().cpu()
+        scores = activity.h[graph.output_layers[-1]][0].float().cpu()
         scores[0] = -torch.inf  # the unknown token
         if temperature == 0:
             drawn = scores.argmax().view(1)

@@ -67,7 +67,7 @@ def initialize(
         raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
     if rule is not None:
         rule.setup(graph)
-    recurrent, fed = _kinds(graph)
+    recurrent, given = _kinds(graph)
 
     def draw_weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
         if weights == "zeros":
@@ -76,7 +76,7 @@ def initialize(
             return torch.randn(shape, generator=generator) * std
         if weights == "reservoir" and name in recurrent:
             return torch.nn.init.orthogonal_(torch.empty(shape), generator=generator)
-        if weights == "reservoir" and name in fed:
+        if weights == "reservoir" and name in given:
             return torch.randn(shape, generator=generator)
         return (2 * torch.rand(shape, generator=generator) - 1) / shape[-2] ** 0.5
 
@@ -99,12 +99,12 @@ def _stream(seed: int, number: int) -> torch.Generator:
 
 
 def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
-    """The names of the weights by which copies read each other, and of those that read what is fed."""
-    reads = [(tied, read) for tied in graph.ties for read in tied.reads]
-    recurrent = {read.weight for tied, read in reads if read.base == tied.base}
-    bases = graph.layout.bases
-    fed = {read.weight for _, read in reads if len(bases[read.base].inputs) == bases[read.base].blocks}
-    return recurrent, fed
+    """The names of the weights by which time steps read each other, and of those that read inputs."""
+    connections = [(layer, connection) for layer in graph.layers for connection in layer.into]
+    recurrent = {connection.weight for layer, connection in connections if connection.source == layer.name}
+    buffers = graph.layout.buffers
+    given = {c.weight for _, c in connections if len(buffers[c.source].inputs) == buffers[c.source].blocks}
+    return recurrent, given
 
 
 Draw = Callable[[str, torch.Size, torch.Generator], Tensor]

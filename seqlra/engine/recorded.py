@@ -16,9 +16,8 @@ from torch import Tensor
 
 from seqlra.engine.replay import Call, record
 from seqlra.engine.tracing import NotTraceable, Run, Trace, TracedUpdate
-from seqlra.engine.update import grad_of
 from seqlra.errors import SeqlraError, first_line
-from seqlra.network.graph import Graph
+from seqlra.network.graph import Graph, grad_of
 from seqlra.rules.base import Rule
 
 

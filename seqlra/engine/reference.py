@@ -42,36 +42,73 @@ def compute_update_direction(
 
     y = dict(targets)  # override top-level targets with correct targets from training data
     d: dict[str, Tensor] = {}  # dL_l(z^l, y^l)/dh^l, 0 for the samples at which the while loop ended
-    kept: dict[str, Tensor] = {}  # 1 for the samples with which the while loop went on
-    total = {name: torch.zeros_like(p) for name, p in graph.named_parameters()}
+    sent: dict[str, Tensor] = {}  # what crosses the connections to the layers below: d, or the error e
+    active: dict[str, Tensor] = {}  # 1 for the samples with which the while loop went on
+
+    for sweep in range(1 + (rule.window or 0)):  # with a window, again for every step that errors go back in time
+        before = dict(sent) if sweep else {}
+        for node in reversed(graph.subgraphs):
+            above = [
+                (reader, read)
+                for reader in graph.subgraphs
+                for read in reader.reads
+                if read.source == node.name and read.feedback is not None and reader.name in sent
+            ]
+            if not node.is_output:
+                if not above:
+                    continue
+                came = {r.name: _came(rule, node, r, sent, before) for r, _ in above}
+                y[node.name] = _target(graph, rule, node, above, h, z, z_star, y, came, active)
+
+            # while l >= 1 and L_l(z^l, y^l) >= epsilon
+            loss = _loss(node, h[node.name], z[node.name], y[node.name])
+            if rule.epsilon_per == "batch":
+                loss = loss.mean().expand_as(loss)
+            aligned = (loss < rule.threshold(node.is_output)) | (loss.eq(0) & rule.halts)
+            active[node.name] = (~aligned).to(z[node.name].dtype).unsqueeze(-1)
+            d[node.name], sent[node.name] = (
+                error * active[node.name] for error in _errors(rule, node, h[node.name], z[node.name], y[node.name])
+            )
+
+    # Calculate parameter update direction for layer l, comparing initial guess to target
+    total = {name: torch.zeros_like(p) for name, p in graph.named_parameters() if not name.startswith("feedback.")}
     predictions = sum(h[node.name].shape[0] for node in graph.outputs)
-
-    for node in reversed(graph.subgraphs):
-        above = [
-            (reader, read)
-            for reader in graph.subgraphs
-            for read in reader.reads
-            if read.source == node.name and read.feedback is not None and reader.name in d
-        ]
-        if not node.is_output:
-            if not above:
-                continue  # no error comes back to this subgraph: it has no target
-            y[node.name] = _target(graph, rule, node, above, h, z, z_star, y, d, kept)
-        loss = _loss(node, h[node.name], z[node.name], y[node.name])
-        if rule.epsilon_per == "batch":
-            loss = loss.mean().expand_as(loss)
-        aligned = (loss < rule.threshold(node.is_output)) | (loss.eq(0) & rule.halts)
-        kept[node.name] = (~aligned).to(z[node.name].dtype).unsqueeze(-1)
-        d[node.name] = _error(node, h[node.name], z[node.name], y[node.name]) * kept[node.name]
-
-        # Calculate parameter update direction for layer l, comparing initial guess to target
-        share = 1 / predictions if rule.reduction == "mean" else 1.0
-        for read in node.reads:
-            total[f"weights.{read.weight}"] += share * _outer(z_star[read.source], d[node.name], graph, read)
-        if node.bias is not None:
-            total[f"biases.{node.bias}"] += share * d[node.name].sum(0)
-
+    share = 1 / predictions if rule.reduction == "mean" else 1.0
+    for node in graph.subgraphs:
+        if node.name in d:
+            for read in node.reads:
+                total[f"weights.{read.weight}"] += share * _outer(z_star[read.source], d[node.name], graph, read)
+            if node.bias is not None:
+                total[f"biases.{node.bias}"] += share * d[node.name].sum(0)
     return {name: normalize(update, rule.c1, tuple(range(update.dim()))) for name, update in total.items()}
+
+
+def _came(
+    rule: LRAFeedback | LRADiff,
+    node: Subgraph,
+    reader: Subgraph,
+    sent: Mapping[str, Tensor],
+    before: Mapping[str, Tensor],
+) -> Tensor:
+    """What a reader sends; in a window a later step of the subgraph itself what it sent the time before, 0 at first."""
+    if rule.window is None or _without_step(reader) != _without_step(node):
+        return sent[reader.name]
+    return before.get(reader.name, torch.zeros_like(sent[reader.name]))
+
+
+def _without_step(node: Subgraph) -> str:
+    return node.name.split("[")[0]
+
+
+def _errors(rule: LRAFeedback | LRADiff, node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """``d = dL/dh``, and what crosses the connections below: d as in the paper, or with ``carry="error"`` the distance
+    to the target over beta, ``e = dL/dz / beta``, of which d is then made, too."""
+    if rule.carry == "derivative" or node.f is None:
+        d = _error(node, h, z, y)
+        return d, d
+    assert isinstance(node.loss, LocalLoss)
+    e = node.loss.gradient(z, y) / rule.beta
+    return e * node.f.derivative(h, z), e
 
 
 def _target(
@@ -83,12 +120,12 @@ def _target(
     z: Mapping[str, Tensor],
     z_star: Mapping[str, Tensor],
     y: Mapping[str, Tensor],
-    d: Mapping[str, Tensor],
-    kept: Mapping[str, Tensor],
+    came: Mapping[str, Tensor],
+    active: Mapping[str, Tensor],
 ) -> Tensor:
     """Find target for layer l - 1."""
     assert node.f is not None
-    h_bar, z_bar, d_bar = h[node.name], z[node.name], dict(d)
+    h_bar, z_bar, d_bar = h[node.name], z[node.name], dict(came)
     norm_axes = -1 if rule.c2_per == "sample" else (0, 1)
     for _ in range(rule.steps if isinstance(rule, LRADiff) else 1):
         # Calculate pre-activation displacement
@@ -106,11 +143,13 @@ def _target(
         # Recalculate neural activities of subgraph
         h_bar = h_bar - rule.beta * delta
         z_bar = node.f.f(h_bar)
+        if not isinstance(rule, LRADiff) or rule.steps == 1:
+            return z_bar
         seen = dict(z_star)
         seen[node.name] = z_bar if node.g is None else node.g.g(z_bar)
         for reader, _read in above:
             h_above = _pre_activation(graph, reader, seen)
-            d_bar[reader.name] = _error(reader, h_above, _f(reader, h_above), y[reader.name]) * kept[reader.name]
+            d_bar[reader.name] = _error(reader, h_above, _f(reader, h_above), y[reader.name]) * active[reader.name]
     return z_bar  # update variable holding target for subgraph below
 
 

@@ -22,9 +22,9 @@ from torch.fx import GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from seqlra.engine.update import grad_of, update
+from seqlra.engine.update import update
 from seqlra.errors import SeqlraError
-from seqlra.network.graph import Graph
+from seqlra.network.graph import Graph, grad_of
 from seqlra.rules.base import Rule
 
 Fed = Tensor | Mapping[str, Tensor]
@@ -108,7 +108,7 @@ class TracedUpdate(ABC):
             )
         self.graph, self.rule = graph, rule
         self._parameters = list(graph.parameters())
-        self._held = (graph.weights, graph.biases, graph.feedback, graph.memory)
+        self._held = (graph.weights, graph.biases, graph.feedback, graph.rule_state, graph.unit_state)
         self._runs: dict[object, tuple[Run, tuple[str, ...]]] = {}
 
     @torch.no_grad()

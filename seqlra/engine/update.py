@@ -1,4 +1,4 @@
-"""The engine: one forward pass, one walk back, one product for each weight matrix of every tie.
+"""The engine: one forward pass, one backward pass, one product for each weight matrix of every layer.
 
 There is one engine for MLPs and RNNs. It runs without autograd, and leaves updates where every
 ``torch.optim`` optimizer looks for them.
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from seqlra.network.forward import ForwardPass
-from seqlra.network.graph import Graph
+from seqlra.network.graph import Graph, grad_of
 from seqlra.network.scalars import ones
-from seqlra.rules.base import BackwardPass, Rule, Selection
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.base import Rule
+from seqlra.rules.views import Selection
 
 
 @dataclass(frozen=True)
@@ -23,22 +25,22 @@ class Step:
     """What one update saw.
 
     Attributes:
-        activity: the forward pass.
-        walk: targets and errors of every tie.
+        forward: the forward pass.
+        backward: targets and errors of every layer.
     """
 
-    activity: ForwardPass
-    walk: BackwardPass
+    forward: ForwardPass
+    backward: BackwardPass
 
     @property
     def loss(self) -> Tensor:
         """The output loss, the mean over the predictions of each output and the sum over outputs: ``(*stack,)``."""
-        walk, graph = self.walk, self.activity.graph
-        total = walk.activity.h[0].new_zeros(())
-        for i, tied in enumerate(graph.ties):
-            if tied.subgraph.is_output:
-                value = walk.output_loss(i).value(self.activity.h[i], walk.targets[i])
-                total = total + value.sum(-1) / (graph.layout.bases[tied.base].blocks * self.activity.batch)
+        graph = self.forward.graph
+        total = self.forward.h[0].new_zeros(())
+        for i in graph.layout.all_outputs:
+            output = self.backward.view(i)
+            value = output.output_loss.value(output.h, output.target)
+            total = total + value.sum(-1) / (graph.layout.buffers[graph.layers[i].name].blocks * self.forward.batch)
         return total
 
     @property
@@ -47,7 +49,7 @@ class Step:
 
         For vector targets it is 0: there is nothing to be right or wrong about.
         """
-        targets = [self.walk.targets[i] for i in self.activity.graph.output_ties]
+        targets = [self.backward.targets[i] for i in self.forward.graph.output_layers]
         if targets[0].dtype.is_floating_point:
             return self.output.new_zeros(self.output.shape[:-2])
         return (self.output.argmax(-1) != torch.cat(targets, -1)).to(self.output.dtype).mean(-1)
@@ -55,23 +57,17 @@ class Step:
     @property
     def depth(self) -> Tensor | float:
         """How many subgraphs were updated for a prediction, on average."""
-        return self.walk.rule.depth(self.walk)
+        return self.backward.rule.depth(self.backward)
 
     @property
     def carried(self) -> dict[str, Tensor]:
-        """The state that the next chunk of a sequence starts from, by base; see `ForwardPass.carried`."""
-        return self.activity.carried()
+        """The state that the next chunk of a sequence starts from, by name; see `ForwardPass.carried`."""
+        return self.forward.carried()
 
     @property
     def output(self) -> Tensor:
         """The last output of the list at all its steps, ``(*stack, rows, units)``."""
-        return _output(self.activity)
-
-
-@torch.no_grad()
-def run(graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
-    """The last output of a graph at all its steps, ``(*stack, rows, units)``: under ``cross-entropy`` probabilities."""
-    return _output(ForwardPass(graph, inputs))
+        return self.forward.last_output
 
 
 @torch.no_grad()
@@ -93,16 +89,11 @@ def update(
     Raises:
         SeqlraError: inputs or targets that do not fit the graph.
     """
-    activity = ForwardPass(graph, inputs)
-    walk = BackwardPass(rule, activity, targets)
-    updates_of(walk, grad_of)
-    rule.learn(walk)
-    return Step(activity, walk)
-
-
-def _output(activity: ForwardPass) -> Tensor:
-    ties = activity.graph.output_ties
-    return activity.z[ties[0]] if len(ties) == 1 else torch.cat([activity.z[i] for i in ties], -2)
+    forward = ForwardPass(graph, inputs)
+    backward = BackwardPass(rule, forward, targets)
+    updates_of(backward, grad_of)
+    rule.after_update(backward)
+    return Step(forward, backward)
 
 
 class Updates(dict[Tensor, Tensor]):
@@ -114,31 +105,31 @@ class Updates(dict[Tensor, Tensor]):
 
     def add(
         self,
-        activity: ForwardPass,
-        tie: int,
-        copies: range,
+        forward: ForwardPass,
+        number: int,
+        steps: range,
         d: Tensor,
         rows: Selection | None = None,
         scale: float = 1.0,
     ) -> None:
-        """Add ``scale * source^T d`` and ``scale * sum d`` for these copies of a tie.
+        """Add ``scale * source^T d`` and ``scale * sum d`` for these steps of a layer.
 
         Args:
-            activity: what the sources put out.
-            tie, copies: which copies.
+            forward: what the sources put out.
+            number, steps: which steps of which layer.
             d: their errors, ``(*stack, rows, units)``.
-            rows: which rows of these copies ``d`` has; None: all of them.
+            rows: which rows of these steps ``d`` has; None: all of them.
             scale: a factor.
         """
-        graph, tied = activity.graph, activity.graph.ties[tie]
-        for read in tied.reads:
-            source = activity.source(read, copies)
+        graph, layer = forward.graph, forward.graph.layers[number]
+        for connection in layer.into:
+            source = forward.source(connection, steps)
             if rows is not None:
                 source = rows.of(source)
-            total, before = self._so_far(graph.weights[read.weight])
+            total, before = self._so_far(graph.weights[connection.weight])
             _add_product(total, source, d, scale, before)
-        if tied.subgraph.bias is not None:
-            total, before = self._so_far(graph.biases[tied.subgraph.bias])
+        if layer.subgraph.bias is not None:
+            total, before = self._so_far(graph.biases[layer.subgraph.bias])
             _add_sum(total, d, scale, before)
 
     def _so_far(self, parameter: Tensor) -> tuple[Tensor, int]:
@@ -150,30 +141,23 @@ class Updates(dict[Tensor, Tensor]):
         return total, 0
 
 
-def updates_of(walk: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
-    """The update of every parameter, summed where names are shared, then finished; ``where`` says in which tensors."""
-    graph, rule = walk.graph, walk.rule
-    scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
+def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
+    """The update of every parameter, summed where names are shared, then normalized, in the tensors of ``where``."""
+    graph, rule = backward.graph, backward.rule
+    scale = 1 / backward.predictions if rule.reduction == "mean" else 1.0
     updates = Updates(where)
-    for i, (d, rows) in enumerate(zip(walk.errors, walk.rows, strict=True)):
+    for i, (d, rows) in enumerate(zip(backward.errors, backward.rows, strict=True)):
         if d is not None and d.shape[-2]:
-            updates.add(walk.activity, i, range(graph.ties[i].copies), d, rows, scale)
+            updates.add(backward.forward, i, range(graph.layers[i].steps), d, rows, scale)
     for held, axes in ((graph.weights, 2), (graph.biases, 1)):
         for parameter in held.values():
             total = updates.get(parameter)
             if total is None:  # it had no part in any error
                 total = updates[parameter] = where(parameter).zero_()
-            finished = rule.finish(total, axes)
-            if finished is not total:
-                total.copy_(finished)
+            normalized = rule.normalize_update(total, axes)
+            if normalized is not total:
+                total.copy_(normalized)
     return updates
-
-
-def grad_of(parameter: Tensor) -> Tensor:
-    """``p.grad``, made where there is none yet."""
-    if parameter.grad is None:
-        parameter.grad = torch.empty_like(parameter)
-    return parameter.grad
 
 
 def _add_product(total: Tensor, source: Tensor, d: Tensor, scale: float, before: int) -> None:

@@ -2,10 +2,9 @@
 
     graph = Graph(mlp(784, [128] * 8, 10, activation="tanh"))
 
-`Graph` is a ``torch.nn.Module`` that checks the list and owns its parameters. The entries themselves are in
-`seqlra.network.subgraph`, ready-made lists in `seqlra.network.builders`, and how tied copies are found, so that they
-can run
-together, in `seqlra.network.layers`.
+`Graph` is a ``torch.nn.Module`` that checks the list, owns its parameters and computes its output. The entries are in
+`seqlra.network.subgraph`, ready-made lists in `seqlra.network.builders`, and `seqlra.network.layers` finds the time
+steps of one subgraph, which run as one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlra.errors import SeqlraError
-from seqlra.network.layers import TiedCopies, tie
+from seqlra.network.layers import Layer, find_layers
 from seqlra.network.subgraph import Input, Subgraph
 
 
@@ -25,8 +24,9 @@ class Graph(nn.Module):
     """A checked list of inputs and subgraphs, in topological order, with the parameters they name.
 
     ``weights[name]`` is ``(*stack, source units, units)``, ``biases[name]`` ``(*stack, units)`` and
-    ``feedback[name]`` ``(*stack, units, source units)``, a buffer. All are zero until `initialize` fills them.
-    ``memory`` holds what a learning rule keeps from step to step (buffers, too); most rules keep nothing.
+    ``feedback[name]`` ``(*stack, units, source units)``, a buffer, or a parameter where a rule learns it. All are zero
+    until `initialize` fills them. ``rule_state`` holds what a learning rule keeps from update to update, ``unit_state``
+    what the units have besides weights (the ``slope`` of their f, where a rule anneals it); both are buffers.
 
     Args:
         nodes: the list, e.g. from `mlp`.
@@ -42,14 +42,29 @@ class Graph(nn.Module):
         super().__init__()
         self.stack = () if stack is None else (stack,)
         self.weights, self.biases = Tensors(trained=True), Tensors(trained=True)
-        self.feedback, self.memory = Tensors(trained=False), Tensors(trained=False)
+        self.feedback = Tensors(trained=False)
+        self.rule_state, self.unit_state = Tensors(trained=False), Tensors(trained=False)
         self.nodes = tuple(nodes)
         self.inputs = tuple(node for node in self.nodes if isinstance(node, Input))
         self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
         self._check_names()
         self._make_parameters()
-        self.layout = tie(self.nodes)
-        self.plans: dict[Any, Any] = {}  # by rule, what the engine found out about the two
+        self.layout = find_layers(self.nodes)
+        self.routes: dict[Any, Any] = {}  # by rule, the routes of its errors (`seqlra.rules.routes`)
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """The last output of the list at all its steps, ``(*stack, rows, units)``; probabilities under cross-entropy.
+
+        Args:
+            inputs: see `seqlra.network.forward.ForwardPass`.
+
+        Raises:
+            SeqlraError: inputs that are missing, unknown, or of the wrong shape or type.
+        """
+        from seqlra.network.forward import ForwardPass  # which computes graphs, so it imports this file
+
+        return ForwardPass(self, inputs).last_output
 
     def sharing(self, nodes: Sequence[Input | Subgraph]) -> Graph:
         """Another list of subgraphs over the same parameters, such as the same RNN unrolled over other steps.
@@ -64,39 +79,47 @@ class Graph(nn.Module):
                 has = f"has {tuple(own[name])}" if name in own else "does not have it"
                 raise SeqlraError(f"the list names {name} {tuple(tensor.shape)}; the graph to share with {has}")
         alone.weights, alone.biases = self.weights, self.biases
-        alone.feedback, alone.memory = self.feedback, self.memory
+        alone.feedback, alone.rule_state, alone.unit_state = self.feedback, self.rule_state, self.unit_state
         return alone
 
     def declare_feedback(self, name: str, shape: tuple[int, int]) -> None:
         """Add error weights ``(*stack, units, source units)`` that belong to no connection, zero for now."""
         self._declare(self.feedback, name, shape)
 
-    def remember(self, name: str, tensor: Tensor) -> None:
-        """Keep a tensor of one model in ``memory``, for every model of the stack; what had its name is replaced."""
-        like = next(self.parameters())
-        self.memory[name] = tensor.to(like).expand(*self.stack, *tensor.shape).clone()
+    def declare_state(self, name: str, tensor: Tensor) -> None:
+        """Keep a tensor of one model in ``rule_state``, for every model of the stack; what had its name is replaced."""
+        self.rule_state[name] = self._for_each_model(tensor)
 
-    def recall(self, name: str, rule: str) -> Tensor:
-        """What that rule keeps in ``memory`` by that name.
+    def state(self, name: str, rule: str) -> Tensor:
+        """What that rule keeps in ``rule_state`` by that name.
 
         Raises:
             SeqlraError: it is not there, because the graph was not initialized for the rule.
         """
-        if name not in self.memory:
+        if name not in self.rule_state:
             raise SeqlraError(f"{rule} keeps {name!r} with the graph: initialize(graph, seed, ..., rule=the rule)")
-        return self.memory[name]
+        return self.rule_state[name]
 
     @property
-    def ties(self) -> tuple[TiedCopies, ...]:
-        """The subgraphs grouped into tied copies that run together, in topological order."""
-        return self.layout.ties
+    def slope(self) -> Tensor | None:
+        """m of hidden units ``z = f(m h)``, ``(*stack, 1, 1)``; None where it is 1."""
+        return self.unit_state.get("slope")
+
+    def declare_slope(self) -> None:
+        """Give the hidden units a slope, 1 for now."""
+        self.unit_state["slope"] = self._for_each_model(torch.ones(1, 1))
 
     @property
-    def output_ties(self) -> tuple[int, ...]:
-        """The ties that make up the last output of the list, in the order of their steps (usually one)."""
+    def layers(self) -> tuple[Layer, ...]:
+        """The subgraphs grouped into time steps that run as one, in topological order."""
+        return self.layout.layers
+
+    @property
+    def output_layers(self) -> tuple[int, ...]:
+        """The layers that make up the last output of the list, in the order of their steps (usually one)."""
         last = self.layout.places[self.outputs[-1].name][0]
-        numbers = [i for i, tied in enumerate(self.ties) if tied.base == last]
-        return tuple(sorted(numbers, key=lambda i: self.ties[i].first))
+        numbers = [i for i, layer in enumerate(self.layers) if layer.name == last]
+        return tuple(sorted(numbers, key=lambda i: self.layers[i].first))
 
     @property
     def outputs(self) -> tuple[Subgraph, ...]:
@@ -104,19 +127,24 @@ class Graph(nn.Module):
         return tuple(subgraph for subgraph in self.subgraphs if subgraph.is_output)
 
     def extra_repr(self) -> str:
-        """One line for all copies of a subgraph: what it reads, what it computes, and whether errors cross time."""
-        lines = [f"{name}: {len(b.inputs)} x input of {b.units}" for name, b in self.layout.bases.items() if b.inputs]
-        for tied in self.ties:
-            s = tied.subgraph
+        """One line a layer: what it reads, what it computes, and whether errors cross time."""
+        buffers = self.layout.buffers.items()
+        lines = [f"{name}: {len(b.inputs)} x input of {b.units}" for name, b in buffers if b.inputs]
+        for layer in self.layers:
+            s = layer.subgraph
             computes = s.loss.name if s.f is None else s.f.name + (f", {s.g.name}" if s.g else "")
             reads = ", ".join(f"{read.source} ({read.weight})" for read in s.reads)
             line = f"{s.name}: {s.units} units ({computes}) reading {reads}"
-            if tied.copies > 1:
-                line += f", and {tied.copies - 1} more copies"
-            if any(read.base == tied.base and read.feedback for read in tied.reads):
-                line += "; its errors walk back through time"
+            if layer.steps > 1:
+                line += f", and {layer.steps - 1} more steps"
+            if any(c.source == layer.name and c.feedback for c in layer.into):
+                line += "; its errors go back through time"
             lines.append(line)
         return "\n".join(lines)
+
+    def _for_each_model(self, tensor: Tensor) -> Tensor:
+        like = next(self.parameters())
+        return tensor.to(like).expand(*self.stack, *tensor.shape).clone()
 
     def _check_names(self) -> None:
         seen: set[str] = set()
@@ -165,7 +193,7 @@ def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 class Tensors(nn.Module, Mapping[str, Tensor]):
-    """Named tensors that move and save with a module: parameters, or buffers, which are not trained.
+    """Named tensors that move and save with a module: parameters, which are trained, or buffers.
 
     ``nn.ParameterDict`` would do for parameters, but refuses names such as "keys" or "T".
     """
@@ -173,27 +201,39 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
     def __init__(self, trained: bool) -> None:
         super().__init__()
         self.trained = trained
-        self._held: dict[str, Any] = self._parameters if trained else self._buffers
+        self._names: dict[str, None] = {}  # a set that keeps its order
+
+    def train_one(self, name: str) -> None:
+        """Make a buffer a parameter, so that optimizers find it."""
+        if name in self._buffers:
+            self._parameters[name] = nn.Parameter(self._buffers.pop(name))  # type: ignore[arg-type]
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._held[name]
+        return self._parameters[name] if name in self._parameters else self._buffers[name]  # type: ignore[return-value]
 
     def __setitem__(self, name: str, tensor: Tensor) -> None:
-        self._held[name] = nn.Parameter(tensor) if self.trained else tensor
-
-    def replace(self, tensors: Mapping[str, Any]) -> None:
-        """Hold these as they are, until others replace them; for tracing."""
-        self._held.update(tensors)
+        self._names[name] = None
+        if self.trained:
+            self._parameters[name] = nn.Parameter(tensor)
+        else:
+            self._buffers[name] = tensor
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._names)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self._names)
 
     def extra_repr(self) -> str:
         """A line for each tensor: its name and shape."""
-        return "\n".join(f"{name}: {tuple(tensor.shape)}" for name, tensor in self._held.items())
+        return "\n".join(f"{name}: {tuple(tensor.shape)}" for name, tensor in self.items())
 
     __hash__ = nn.Module.__hash__
     __eq__ = nn.Module.__eq__
+
+
+def grad_of(parameter: Tensor) -> Tensor:
+    """``p.grad``, made where there is none yet."""
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter)
+    return parameter.grad

@@ -1,11 +1,11 @@
-"""Finding tied copies, so that they run together.
+"""Finding the layers of a list: the time steps of one subgraph, which run as one.
 
-Copies of one subgraph over time are named ``hidden[1]``, ``hidden[2]``, ... and share their weights. Those that
-also read alike form one `TiedCopies`: their tensors lie under each other as ``copies * batch`` rows, and one
-product serves them all. A subgraph without a step, like every layer of an MLP, is a tie of one copy.
+The steps of a subgraph are named ``hidden[1]``, ``hidden[2]``, ... and share their weights. Those that also read
+alike form one `Layer`: their tensors lie under each other as ``steps * batch`` rows, and one product serves them all.
+A subgraph without a step, like every one of an MLP, is a layer of one step.
 
-Rows are counted in *blocks* of one batch. ``hidden[0]`` (an input: the state carried in) and the copies
-``hidden[1..T]`` are the blocks 0 .. T of one storage called ``hidden``.
+Rows lie in *buffers* and are counted in *blocks* of one batch. ``hidden[0]`` (an input: the state carried in) and the
+steps ``hidden[1..T]`` are the blocks 0 .. T of one buffer called ``hidden``.
 """
 
 from __future__ import annotations
@@ -21,163 +21,129 @@ from seqlra.network.subgraph import Input, Subgraph
 
 
 @dataclass(frozen=True)
-class Read:
-    """What the copies of a tie read: copy i reads block ``first + i`` of the storage ``base``."""
+class ConnectionInto:
+    """A connection into a layer: its step i reads block ``first + i`` of the buffer ``source``."""
 
-    base: str
+    source: str
     first: int
     weight: str
     feedback: str | None
 
 
 @dataclass(frozen=True)
-class Reader:
-    """The other end of a `Read`: copies ``mine`` of a tie are read by copies ``theirs`` of ``tie``."""
+class ConnectionOutOf:
+    """The other end of a `ConnectionInto`: steps ``steps`` of a layer are read by steps ``reader_steps`` of the layer
+    number ``reader``."""
 
-    tie: int
-    read: Read
-    mine: range
-    theirs: range
+    reader: int
+    connection: ConnectionInto
+    steps: range
+    reader_steps: range
+
+    @property
+    def shift(self) -> int:
+        """What to add to a step of this layer for the step of the reader that reads it."""
+        return self.reader_steps.start - self.steps.start
+
+    def within(self, steps: range) -> ConnectionOutOf | None:
+        """The part of it that goes out of these steps; None where there is none."""
+        low, high = max(steps.start, self.steps.start), min(steps.stop, self.steps.stop)
+        if low >= high:
+            return None
+        return replace(self, steps=range(low, high), reader_steps=range(low + self.shift, high + self.shift))
 
 
 @dataclass(frozen=True)
-class TiedCopies:
-    """Copies ``first .. first + copies - 1`` (blocks) of one subgraph, which run as one.
+class Layer:
+    """Time steps of one subgraph that run as one: blocks ``first .. first + steps - 1`` of the buffer ``name``.
 
-    ``subgraph`` is the first copy and speaks for all of them. ``recurrent`` copies read each other, so
-    their forward pass is a walk; everything else about them is still one product.
+    ``subgraph`` is the first of them and speaks for all. The steps of a ``recurrent`` layer read each other, so their
+    forward pass walks through time; everything else about them is still one product.
     """
 
-    base: str
+    name: str
     first: int
-    copies: int
+    steps: int
     subgraph: Subgraph
-    reads: tuple[Read, ...]
+    into: tuple[ConnectionInto, ...]
     recurrent: bool
-    readers: tuple[Reader, ...] = ()
+    out_of: tuple[ConnectionOutOf, ...] = ()
 
     @cached_property
-    def within(self) -> tuple[Read, ...]:
-        """The reads over which its copies read each other, one after the other."""
-        return tuple(read for read in self.reads if self.recurrent and read.base == self.base)
+    def blocks(self) -> range:
+        """Its blocks in its buffer."""
+        return range(self.first, self.first + self.steps)
 
     @cached_property
-    def outer(self) -> tuple[Read, ...]:
-        """The other reads, whose sources are there before it runs."""
-        return tuple(read for read in self.reads if read not in self.within)
+    def recurrent_connections(self) -> tuple[ConnectionInto, ...]:
+        """Those over which its steps read each other, one after the other."""
+        return tuple(c for c in self.into if self.recurrent and c.source == self.name)
+
+    @cached_property
+    def feedforward_connections(self) -> tuple[ConnectionInto, ...]:
+        """The others, whose sources are there before it runs."""
+        return tuple(c for c in self.into if c not in self.recurrent_connections)
 
 
 @dataclass(frozen=True)
-class Base:
-    """A storage: ``blocks`` blocks of ``units`` columns, of which ``inputs`` are fed rather than computed."""
+class Buffer:
+    """``blocks`` blocks of ``units`` columns, of which ``inputs`` are given rather than computed."""
 
     units: int
     blocks: int
     inputs: tuple[int, ...]
 
 
-Place = tuple[str, int]  # a node's storage and its block there
+Place = tuple[str, int]  # a node's buffer and its block there
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which subgraphs run together, in topological order, the storages they read from and write to, and where in
-    these each node's rows lie; ``outputs`` are by tie the numbers of the output ties that depend on it."""
+    """The layers in topological order, the buffers that they read and write, and where each node's rows lie.
 
-    ties: tuple[TiedCopies, ...]
-    bases: dict[str, Base]
+    ``outputs`` holds for each layer the numbers of the output layers that depend on it.
+    """
+
+    layers: tuple[Layer, ...]
+    buffers: dict[str, Buffer]
     places: dict[str, Place]
     outputs: tuple[tuple[int, ...], ...]
 
-    def computed(self, base: str) -> int:
-        """How many copies of a subgraph are computed rather than fed."""
-        return self.bases[base].blocks - len(self.bases[base].inputs)
+    def computed(self, name: str) -> int:
+        """How many steps of a subgraph are computed rather than given."""
+        return self.buffers[name].blocks - len(self.buffers[name].inputs)
 
-    def steps(self, tied: TiedCopies) -> range:
-        """Which of the computed copies of its subgraph a tie holds, counted from 0."""
-        fed_before = sum(block < tied.first for block in self.bases[tied.base].inputs)
-        return range(tied.first - fed_before, tied.first - fed_before + tied.copies)
+    def steps_of(self, layer: Layer) -> range:
+        """Which of the computed steps of its subgraph a layer holds, counted from 0."""
+        given_before = sum(block < layer.first for block in self.buffers[layer.name].inputs)
+        return range(layer.first - given_before, layer.first - given_before + layer.steps)
 
     @cached_property
     def all_outputs(self) -> tuple[int, ...]:
-        """The ties that are outputs."""
-        return tuple(i for i, tied in enumerate(self.ties) if tied.subgraph.is_output)
+        """The layers that are outputs."""
+        return tuple(i for i, layer in enumerate(self.layers) if layer.subgraph.is_output)
 
     @cached_property
-    def fed(self) -> dict[str, Base]:
-        """The storages that inputs go to, wholly or in part."""
-        return {name: base for name, base in self.bases.items() if base.inputs}
+    def given(self) -> dict[str, Buffer]:
+        """The buffers that inputs go to, wholly or in part."""
+        return {name: buffer for name, buffer in self.buffers.items() if buffer.inputs}
 
     @cached_property
-    def apart(self) -> dict[str, Base]:
-        """The storages whose blocks come from several places (states carried in, a walk, several ties), or from one
-        tie of several copies, and that must be there before those write to them."""
+    def allocated(self) -> dict[str, Buffer]:
+        """The buffers that must be there before anything writes to them: their blocks come from several places (states
+        carried in, a recurrence, several layers), or from one layer of several steps."""
         return {
-            name: base
-            for name, base in self.bases.items()
-            if not (len(base.inputs) == base.blocks or (not base.inputs and base.blocks == 1))
+            name: buffer
+            for name, buffer in self.buffers.items()
+            if not (len(buffer.inputs) == buffer.blocks or (not buffer.inputs and buffer.blocks == 1))
         }
 
 
-def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
-    """Where each node's rows lie, by name: the steps of a base, in order, are its blocks."""
-    steps: dict[str, list[tuple[int, str]]] = {}
-    for node in nodes:
-        match = re.fullmatch(r"(.+)\[(\d+)\]", node.name)
-        base, step = (match[1], int(match[2])) if match else (node.name, -1)
-        steps.setdefault(base, []).append((step, node.name))
-    places = {}
-    for base, entries in steps.items():
-        if len(entries) > 1 and min(entries)[0] < 0:
-            raise SeqlraError(f"{base!r} stands in the list both with and without a step")
-        places.update({name: (base, block) for block, (_, name) in enumerate(sorted(entries))})
-    return places
+def find_layers(nodes: Sequence[Input | Subgraph]) -> Layout:
+    """Group the subgraphs of a topological list into layers, themselves in topological order.
 
-
-def _alike(subgraph: Subgraph, places: dict[str, Place]) -> tuple[object, ...]:
-    """What two neighboring copies must have in common to run as one."""
-    block = places[subgraph.name][1]
-    reads = tuple((places[r.source][0], places[r.source][1] - block, r.weight, r.feedback) for r in subgraph.reads)
-    return (reads, subgraph.f, subgraph.g, subgraph.loss, subgraph.bias)
-
-
-def _bases(nodes: Sequence[Input | Subgraph], places: dict[str, Place]) -> dict[str, Base]:
-    bases: dict[str, Base] = {}
-    for node in nodes:
-        base, block = places[node.name]
-        seen = bases.get(base, Base(node.units, 0, ()))
-        if seen.units != node.units:
-            raise SeqlraError(f"the copies of {base!r} have {seen.units} and {node.units} units")
-        fed = (block,) if isinstance(node, Input) else ()
-        bases[base] = Base(node.units, seen.blocks + 1, tuple(sorted(seen.inputs + fed)))
-    return bases
-
-
-def _reads_ahead(subgraph: Subgraph, places: dict[str, Place]) -> bool:
-    """Whether it reads a later step of its own base, as the backward half of a bidirectional RNN does."""
-    base, block = places[subgraph.name]
-    return any(places[r.source][0] == base and places[r.source][1] > block for r in subgraph.reads)
-
-
-def _runs(subgraphs: Iterable[Subgraph], places: dict[str, Place], apart: set[str]) -> list[list[Subgraph]]:
-    """Maximal runs of neighboring copies that are alike and walk forward in time; a base in ``apart`` has none."""
-    runs: list[list[Subgraph]] = []
-    for subgraph in sorted(subgraphs, key=lambda s: places[s.name]):
-        base, block = places[subgraph.name]
-        if runs and base not in apart and not _reads_ahead(subgraph, places):
-            last = runs[-1][-1]
-            if places[last.name] == (base, block - 1) and _alike(last, places) == _alike(subgraph, places):
-                runs[-1].append(subgraph)
-                continue
-        runs.append([subgraph])
-    return runs
-
-
-def tie(nodes: Sequence[Input | Subgraph]) -> Layout:
-    """Group the subgraphs of a topological list into ties, themselves in topological order.
-
-    Copies of several subgraphs that read each other in turn (A at t reads B at t - 1, B at t reads A at t)
-    cannot run one kind after the other; they stay ties of one copy each, in the order of the list.
+    The steps of several subgraphs that read each other in turn (A at t reads B at t - 1, B at t reads A at t)
+    cannot run one kind after the other; they stay layers of one step each, in the order of the list.
     """
     places = _places(nodes)
     inputs = {node.name for node in nodes if isinstance(node, Input)}
@@ -197,42 +163,97 @@ def tie(nodes: Sequence[Input | Subgraph]) -> Layout:
             apart |= {places[runs[i][0].name][0] for i in cycle.args[1]}
     if all(len(run) == 1 for run in runs):
         ranks.sort(key=lambda i: order[runs[i][0].name])  # the order of the list, as a person wrote it
-    ties = _with_readers([_tied(runs[i], places, inputs) for i in ranks])
-    return Layout(ties, _bases(nodes, places), places, _outputs(ties))
+    layers = _with_connections_out([_layer(runs[i], places, inputs) for i in ranks])
+    return Layout(layers, _buffers(nodes, places), places, _outputs(layers))
 
 
-def _outputs(ties: tuple[TiedCopies, ...]) -> tuple[tuple[int, ...], ...]:
-    """By tie, the outputs that depend on it; an output depends on itself."""
-    found: list[set[int]] = [{i} if tied.subgraph.is_output else set() for i, tied in enumerate(ties)]
-    for i, tied in reversed(list(enumerate(ties))):
-        found[i].update(*(found[reader.tie] for reader in tied.readers))
+def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
+    """Where each node's rows lie: the steps of one name, in order, are the blocks of its buffer."""
+    steps: dict[str, list[tuple[int, str]]] = {}
+    for node in nodes:
+        match = re.fullmatch(r"(.+)\[(\d+)\]", node.name)
+        name, step = (match[1], int(match[2])) if match else (node.name, -1)
+        steps.setdefault(name, []).append((step, node.name))
+    places = {}
+    for name, entries in steps.items():
+        if len(entries) > 1 and min(entries)[0] < 0:
+            raise SeqlraError(f"{name!r} stands in the list both with and without a step")
+        places.update({full: (name, block) for block, (_, full) in enumerate(sorted(entries))})
+    return places
+
+
+def _alike(subgraph: Subgraph, places: dict[str, Place]) -> tuple[object, ...]:
+    """What two neighboring steps must have in common to run as one."""
+    block = places[subgraph.name][1]
+    reads = tuple((places[r.source][0], places[r.source][1] - block, r.weight, r.feedback) for r in subgraph.reads)
+    return (reads, subgraph.f, subgraph.g, subgraph.loss, subgraph.bias)
+
+
+def _buffers(nodes: Sequence[Input | Subgraph], places: dict[str, Place]) -> dict[str, Buffer]:
+    buffers: dict[str, Buffer] = {}
+    for node in nodes:
+        name, block = places[node.name]
+        seen = buffers.get(name, Buffer(node.units, 0, ()))
+        if seen.units != node.units:
+            raise SeqlraError(f"the copies of {name!r} have {seen.units} and {node.units} units")
+        given = (block,) if isinstance(node, Input) else ()
+        buffers[name] = Buffer(node.units, seen.blocks + 1, tuple(sorted(seen.inputs + given)))
+    return buffers
+
+
+def _reads_ahead(subgraph: Subgraph, places: dict[str, Place]) -> bool:
+    """Whether it reads a later step of its own, as the backward half of a bidirectional RNN does."""
+    name, block = places[subgraph.name]
+    return any(places[r.source][0] == name and places[r.source][1] > block for r in subgraph.reads)
+
+
+def _runs(subgraphs: Iterable[Subgraph], places: dict[str, Place], apart: set[str]) -> list[list[Subgraph]]:
+    """Maximal runs of neighboring steps that are alike and go forward in time; a name in ``apart`` has none."""
+    runs: list[list[Subgraph]] = []
+    for subgraph in sorted(subgraphs, key=lambda s: places[s.name]):
+        name, block = places[subgraph.name]
+        if runs and name not in apart and not _reads_ahead(subgraph, places):
+            last = runs[-1][-1]
+            if places[last.name] == (name, block - 1) and _alike(last, places) == _alike(subgraph, places):
+                runs[-1].append(subgraph)
+                continue
+        runs.append([subgraph])
+    return runs
+
+
+def _outputs(layers: tuple[Layer, ...]) -> tuple[tuple[int, ...], ...]:
+    """For each layer the outputs that depend on it; an output depends on itself."""
+    found: list[set[int]] = [{i} if layer.subgraph.is_output else set() for i, layer in enumerate(layers)]
+    for i, layer in reversed(list(enumerate(layers))):
+        found[i].update(*(found[out.reader] for out in layer.out_of))
     return tuple(tuple(sorted(numbers)) for numbers in found)
 
 
-def _tied(run: list[Subgraph], places: dict[str, Place], inputs: set[str]) -> TiedCopies:
-    base, first = places[run[0].name]
-    reads, recurrent = [], False
+def _layer(run: list[Subgraph], places: dict[str, Place], inputs: set[str]) -> Layer:
+    name, first = places[run[0].name]
+    into, recurrent = [], False
     for nth, read in enumerate(run[0].reads):
-        source_base, source_first = places[read.source]
+        source, source_first = places[read.source]
         all_inputs = all(subgraph.reads[nth].source in inputs for subgraph in run)
-        reads.append(Read(source_base, source_first, read.weight, None if all_inputs else read.feedback))
-        recurrent |= source_base == base and first < source_first + len(run) and source_first < first + len(run)
-    return TiedCopies(base, first, len(run), run[0], tuple(reads), recurrent)
+        into.append(ConnectionInto(source, source_first, read.weight, None if all_inputs else read.feedback))
+        recurrent |= source == name and first < source_first + len(run) and source_first < first + len(run)
+    return Layer(name, first, len(run), run[0], tuple(into), recurrent)
 
 
-def _with_readers(ties: list[TiedCopies]) -> tuple[TiedCopies, ...]:
-    """Tell every tie who reads it, and which blocks."""
+def _with_connections_out(layers: list[Layer]) -> tuple[Layer, ...]:
+    """Note for every layer who reads it, and which steps."""
     complete = []
-    for tied in ties:
-        readers = []
-        for nth, other in enumerate(ties):
-            for read in other.reads:
-                if read.base != tied.base:
+    for layer in layers:
+        out_of = []
+        for nth, reader in enumerate(layers):
+            for connection in reader.into:
+                if connection.source != layer.name:
                     continue
-                low = max(tied.first, read.first)
-                high = min(tied.first + tied.copies, read.first + other.copies)
+                low = max(layer.first, connection.first)
+                high = min(layer.blocks.stop, connection.first + reader.steps)
                 if low < high:
-                    theirs = range(low - read.first, high - read.first)
-                    readers.append(Reader(nth, read, range(low - tied.first, high - tied.first), theirs))
-        complete.append(replace(tied, readers=tuple(readers)))
+                    reader_steps = range(low - connection.first, high - connection.first)
+                    steps = range(low - layer.first, high - layer.first)
+                    out_of.append(ConnectionOutOf(nth, connection, steps, reader_steps))
+        complete.append(replace(layer, out_of=tuple(out_of)))
     return tuple(complete)

@@ -88,7 +88,7 @@ class Latent:
 def hidden_layers(graph: Graph, x: Tensor) -> list[NDArray[np.float32]]:
     """What each hidden layer puts out for images ``(n, pixels)``: ``(n, units)``."""
     activity = ForwardPass(graph, x)
-    hidden = (i for i, tied in enumerate(graph.ties) if not tied.subgraph.is_output)
+    hidden = (i for i, layer in enumerate(graph.layers) if not layer.subgraph.is_output)
     return [activity.output(i).float().cpu().numpy() for i in hidden]
 
 

@@ -1,4 +1,4 @@
-"""Learning rules, one file a family; all are walks over the same list of subgraphs."""
+"""Learning rules, one file a family. `seqlra.rules.base` says what a rule is, `seqlra.rules.backward` runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from importlib import import_module
 
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules.backprop import Backprop
-from seqlra.rules.base import BackwardPass, Rows, Rule
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.base import Rule
 from seqlra.rules.dtp import DifferenceTargetPropagation
 from seqlra.rules.estimators import (
     PassThroughSTE,
@@ -19,6 +20,7 @@ from seqlra.rules.estimators import (
 )
 from seqlra.rules.feedback import DirectFeedbackAlignment, FeedbackAlignment
 from seqlra.rules.lra import LRADiff, LRAFeedback
+from seqlra.rules.views import ConnectionView, LayerView
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
@@ -41,14 +43,15 @@ __all__ = [
     "RULES",
     "Backprop",
     "BackwardPass",
+    "ConnectionView",
     "DifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "FeedbackAlignment",
     "LRADiff",
     "LRAFeedback",
+    "LayerView",
     "PassThroughSTE",
     "Reinforce",
-    "Rows",
     "Rule",
     "SigmoidAdjustedSTE",
     "SlopeAnnealing",

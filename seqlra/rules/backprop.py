@@ -7,25 +7,26 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from seqlra.network.graph import Graph
-from seqlra.network.layers import Read
-from seqlra.rules.base import BackwardPass, Rows, Rule
+from seqlra.rules.base import Rule
+from seqlra.rules.views import ConnectionView, LayerView
+from seqlra.rules.window import Windowed
 
 
 @dataclass(frozen=True)
-class Backprop(Rule):
+class Backprop(Windowed, Rule):
     """The exact gradient of the output loss: ``d = (d_above @ W^T) * f'(h)``, across time too (BPTT).
 
-    Where a discretizer g stands on the way, its derivative is taken as 1.
+    Where a discretizer g stands on the way, its derivative is taken as 1. With a window of w steps it is truncated
+    BPTT, the graph cut w steps back from every step.
     """
 
     name: ClassVar[str] = "backprop"
     about: ClassVar[str] = "back-propagation of errors, through time where the graph has time"
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """W^T of every connection."""
-        return graph.weights[read.weight].mT
+        return connection.weight.mT
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The chain rule through f."""
-        return incoming * walk.f(tie).derivative(*walk.state(tie, rows))
+        return incoming * layer.derivative

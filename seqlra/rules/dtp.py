@@ -15,8 +15,10 @@ from torch import Tensor
 
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
-from seqlra.network.layers import Read, Reader
-from seqlra.rules.base import BackwardPass, Rows, Rule, require
+from seqlra.network.layers import ConnectionOutOf
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.base import Rule, require
+from seqlra.rules.views import ConnectionView, LayerView
 
 
 @dataclass(frozen=True)
@@ -57,69 +59,65 @@ class DifferenceTargetPropagation(Rule):
 
     def setup(self, graph: Graph) -> None:
         """Keep the biases of the inverses, and RMSprop's mean squares; their weights are the graph's feedback."""
-        for i, tied in enumerate(graph.ties):
-            if tied.subgraph.is_output:
+        for i, layer in enumerate(graph.layers):
+            if layer.subgraph.is_output:
                 continue
-            reader = _above(graph, i)
-            if graph.ties[reader.tie].subgraph.is_output:
+            up = _above(graph, i)
+            if graph.layers[up.reader].subgraph.is_output:
                 continue  # the first target needs no inverse
-            below, above = tied.subgraph.units, graph.ties[reader.tie].subgraph.units
-            graph.remember(f"{reader.read.feedback} bias", torch.zeros(1, below))
-            graph.remember(f"{reader.read.feedback} bias, mean square", torch.zeros(1, below))
-            graph.remember(f"{reader.read.feedback} mean square", torch.zeros(above, below))
+            below, above = layer.subgraph.units, graph.layers[up.reader].subgraph.units
+            graph.declare_state(f"{up.connection.feedback} bias", torch.zeros(1, below))
+            graph.declare_state(f"{up.connection.feedback} bias, mean square", torch.zeros(1, below))
+            graph.declare_state(f"{up.connection.feedback} mean square", torch.zeros(above, below))
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """W^T, which the first target alone makes use of."""
-        return graph.weights[read.weight].mT
+        return connection.weight.mT
 
-    def incoming(
-        self, walk: BackwardPass, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
-    ) -> Tensor | None:
+    def incoming(self, layer: LayerView) -> Tensor | None:
         """How far z is from its target: ``z - y``."""
-        reader = _above(walk.graph, tie)
-        if walk.graph.ties[reader.tie].subgraph.is_output:
-            gradient = walk.carried(copies, readers, errors)
+        up = _above(layer.graph, layer.number)
+        if layer.graph.layers[up.reader].subgraph.is_output:
+            gradient = layer.incoming()
             return None if gradient is None else gradient * self.target_step
-        name, f = str(reader.read.feedback), walk.f(tie).f
-        z, y = walk.activity.z[reader.tie], walk.targets[reader.tie]
-        return f(self._decoded(walk.graph, name, z)) - f(self._decoded(walk.graph, name, y))
+        name, f = str(up.connection.feedback), layer.f.f
+        z, y = layer.backward.forward.z[up.reader], layer.backward.targets[up.reader]
+        return f(self._decoded(layer.graph, name, z)) - f(self._decoded(layer.graph, name, y))
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor:
         """``d = (z - y) * f'(h)``; the target y is kept for the layer below."""
-        h, z = walk.state(tie, rows)
-        walk.targets[tie] = z - incoming
-        return incoming * walk.f(tie).derivative(h, z)
+        layer.backward.targets[layer.number] = layer.z - incoming
+        return incoming * layer.derivative
 
-    def learn(self, walk: BackwardPass) -> None:
+    def after_update(self, backward: BackwardPass) -> None:
         """Descend the reconstruction loss of every inverse."""
-        for i, tied in enumerate(walk.graph.ties):
-            if tied.subgraph.is_output:
+        for i, layer in enumerate(backward.graph.layers):
+            if layer.subgraph.is_output:
                 continue
-            reader = _above(walk.graph, i)
-            if not walk.graph.ties[reader.tie].subgraph.is_output:
+            up = _above(backward.graph, i)
+            if not backward.graph.layers[up.reader].subgraph.is_output:
                 for _ in range(self.inverse_steps):
-                    self._learn_inverse(walk, i, reader)
+                    self._learn_inverse(backward.view(i), up)
 
-    def inverse_gradient(self, walk: BackwardPass, tie: int, reader: Reader, u: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_gradient(self, layer: LayerView, up: ConnectionOutOf, u: Tensor) -> tuple[Tensor, Tensor]:
         """The derivatives, by the inverse's weights and its bias, of its mean loss at u ``(*stack, rows, units)``."""
-        graph, f, above = walk.graph, walk.f(tie), walk.graph.ties[reader.tie].subgraph
-        g = graph.ties[tie].subgraph.g
-        h = (u if g is None else g.g(u)) @ graph.weights[reader.read.weight]
-        if above.bias is not None:
-            h = h + graph.biases[above.bias].unsqueeze(-2)
-        z = walk.f(reader.tie).f(h)
-        back = self._decoded(graph, str(reader.read.feedback), z)
+        graph, f, above = layer.graph, layer.f, layer.backward.view(up.reader)
+        g = layer.subgraph.g
+        h = (u if g is None else g.g(u)) @ graph.weights[up.connection.weight]
+        if above.subgraph.bias is not None:
+            h = h + graph.biases[above.subgraph.bias].unsqueeze(-2)
+        z = above.f.f(h)
+        back = self._decoded(graph, str(up.connection.feedback), z)
         decoded = f.f(back)
         d = (decoded - u) * f.derivative(back, decoded) / u.shape[-2]
         return z.mT @ d, d.sum(-2, keepdim=True)
 
-    def _learn_inverse(self, walk: BackwardPass, tie: int, reader: Reader) -> None:
-        graph, name = walk.graph, str(reader.read.feedback)
-        z = walk.activity.z[tie]
-        by_weights, by_bias = self.inverse_gradient(walk, tie, reader, z + self.noise * torch.randn_like(z))
+    def _learn_inverse(self, layer: LayerView, up: ConnectionOutOf) -> None:
+        graph, name, z = layer.graph, str(up.connection.feedback), layer.z
+        by_weights, by_bias = self.inverse_gradient(layer, up, z + self.noise * torch.randn_like(z))
         bias = f"{name} bias"
-        self._rmsprop(graph.feedback[name], by_weights, graph.recall(f"{name} mean square", self.name))
-        self._rmsprop(graph.recall(bias, self.name), by_bias, graph.recall(f"{bias}, mean square", self.name))
+        self._rmsprop(graph.feedback[name], by_weights, graph.state(f"{name} mean square", self.name))
+        self._rmsprop(graph.state(bias, self.name), by_bias, graph.state(f"{bias}, mean square", self.name))
 
     def _rmsprop(self, parameter: Tensor, gradient: Tensor, mean_square: Tensor) -> None:
         mean_square.lerp_(gradient.square(), 1 - self.inverse_decay)
@@ -127,22 +125,21 @@ class DifferenceTargetPropagation(Rule):
 
     def _decoded(self, graph: Graph, name: str, z: Tensor) -> Tensor:
         """The pre-activation of an inverse."""
-        return z @ graph.feedback[name] + graph.recall(f"{name} bias", self.name)
+        return z @ graph.feedback[name] + graph.state(f"{name} bias", self.name)
 
 
-def _above(graph: Graph, tie: int) -> Reader:
-    """The one subgraph that reads this one.
+def _above(graph: Graph, number: int) -> ConnectionOutOf:
+    """The connection to the one layer that reads this one.
 
     Raises:
         SeqlraError: the graph is no chain of layers.
     """
-    tied = graph.ties[tie]
-    readers = tied.readers
-    if len(readers) == tied.copies == 1 and readers[0].read.feedback is not None:
-        reader = readers[0]
-        if len(graph.ties[reader.tie].reads) == graph.ties[reader.tie].copies == 1:
-            return reader
+    layer = graph.layers[number]
+    if len(layer.out_of) == layer.steps == 1 and layer.out_of[0].connection.feedback is not None:
+        above = graph.layers[layer.out_of[0].reader]
+        if len(above.into) == above.steps == 1:
+            return layer.out_of[0]
     raise SeqlraError(
-        f"dtp is defined for chains of layers (mlp): {tied.subgraph.name!r} must be read once, "
+        f"dtp is defined for chains of layers (mlp): {layer.subgraph.name!r} must be read once, "
         "over a connection with feedback, by a subgraph that reads nothing else; recurrent networks are no chains"
     )

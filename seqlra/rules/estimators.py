@@ -15,10 +15,12 @@ from torch import Tensor
 
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
-from seqlra.network.layers import Read, Reader
+from seqlra.network.layers import ConnectionOutOf
 from seqlra.rules.backprop import Backprop
-from seqlra.rules.base import BackwardPass, Rows, Rule, require
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.base import Rule, require
 from seqlra.rules.feedback import straight_from_outputs
+from seqlra.rules.views import ConnectionView, LayerView
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,9 @@ class PassThroughSTE(Backprop):
     name: ClassVar[str] = "ste"
     about: ClassVar[str] = "backprop, pass-through straight-through estimator: the unit's derivative is 1"
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The error as it comes, where the unit discretizes."""
-        if walk.graph.ties[tie].subgraph.g is None:
-            return super().hidden_error(walk, tie, rows, incoming)
-        return incoming
+        return super().error(layer, incoming) if layer.subgraph.g is None else incoming
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SlopeAnnealing(Backprop):
     """The sigmoid-adjusted STE of units ``z = f(m h)`` whose slope m grows from 1 in a straight line, so that they
     come to be steps, of which the estimator is less biased (Chung et al. 2016).
 
-    The slope is kept in ``graph.memory``: a trained network is run with the slope that it had.
+    The slope is kept with the graph's units: a trained network is run with the slope that it had.
 
     Args:
         slope: m at the end of training.
@@ -69,20 +69,26 @@ class SlopeAnnealing(Backprop):
         require(self.slope >= 1, f"the slope grows from 1 to at least 1, not to {self.slope}")
 
     def setup(self, graph: Graph) -> None:
-        """Keep the slope, 1 to begin with."""
-        graph.remember("slope", torch.ones(1, 1))
+        """Give the units a slope, 1 to begin with."""
+        graph.declare_slope()
 
     def anneal(self, graph: Graph, progress: float) -> None:
-        """Set the slope for where training is."""
-        _slope(graph).fill_(1 + (self.slope - 1) * progress)
+        """Set the slope for where training is.
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        """The chain rule through ``f(m h)``."""
-        return super().hidden_error(walk, tie, rows, incoming) * _slope(walk.graph)
+        Raises:
+            SeqlraError: the graph was not initialized for the rule.
+        """
+        self._slope_of(graph).fill_(1 + (self.slope - 1) * progress)
 
+    def output_error(self, layer: LayerView) -> Tensor:
+        """That of backprop, once it is sure that the units have a slope."""
+        self._slope_of(layer.graph)
+        return super().output_error(layer)
 
-def _slope(graph: Graph) -> Tensor:
-    return graph.recall("slope", "ste-slope")
+    def _slope_of(self, graph: Graph) -> Tensor:
+        if graph.slope is None:
+            raise SeqlraError("ste-slope keeps the slope with the graph: initialize(graph, seed, ..., rule=the rule)")
+        return graph.slope
 
 
 @dataclass(frozen=True)
@@ -100,46 +106,41 @@ class Reinforce(Rule):
 
     def setup(self, graph: Graph) -> None:
         """Nothing to keep, but the units must be ones that draw."""
-        for i, tied in enumerate(graph.ties):
-            s = tied.subgraph
+        for i, layer in enumerate(graph.layers):
+            s = layer.subgraph
             if s.is_output:
                 continue
             if s.f is None or s.f.name != "sigmoid" or s.g is None or s.g.name != "bernoulli":
                 raise SeqlraError(f"{self.name} trains Bernoulli units on sigmoid; {s.name!r} is not one of these")
             straight_from_outputs(graph, i)
 
-    def readers(self, graph: Graph, tie: int) -> list[Reader]:
-        """The outputs: theirs is the loss."""
-        return straight_from_outputs(graph, tie)
+    def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
+        """Those with the outputs: theirs is the loss."""
+        return straight_from_outputs(graph, number)
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """No error is carried back."""
         return None
 
-    def incoming(
-        self, walk: BackwardPass, tie: int, copies: range, readers: list[Reader], errors: list[Tensor | None]
-    ) -> Tensor | None:
-        """The loss that each row answers for, ``(*stack, rows of copies, 1)``."""
+    def incoming(self, layer: LayerView) -> Tensor | None:
+        """The loss that each row answers for, ``(*stack, rows, 1)``."""
         total: Tensor | None = None
-        for reader in readers:
-            later = self._loss_to_come(walk, reader.tie)[..., walk.activity.rows(reader.theirs)]
+        for connection in layer.connections:
+            rows = layer.backward.forward.rows(connection.reader_steps)
+            later = self._loss_to_come(layer.backward.view(connection.reader))[..., rows]
             total = later if total is None else total + later
         return None if total is None else total.unsqueeze(-1)
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        """The loss times the score."""
-        return incoming * self._score(walk, tie, rows)
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor:
+        """The loss times the score of what was drawn."""
+        return incoming * (layer.z_star - layer.z)
 
-    def _score(self, walk: BackwardPass, tie: int, rows: Rows) -> Tensor:
-        return rows.of(walk.activity.output(tie)) - rows.of(walk.activity.z[tie])
-
-    def _loss_to_come(self, walk: BackwardPass, output: int) -> Tensor:
+    def _loss_to_come(self, output: LayerView) -> Tensor:
         """By row of an output, its loss and those of the steps after it in the same stream, ``(*stack, rows)``."""
-        loss = walk.output_loss(output).value(walk.activity.h[output], walk.targets[output])
-        copies = walk.graph.ties[output].copies
-        if copies == 1:
+        loss = output.output_loss.value(output.h, output.target)
+        if output.rows.steps == range(1):
             return loss
-        return loss.unflatten(-1, (copies, -1)).flip(-2).cumsum(-2).flip(-2).flatten(-2)
+        return output.by_step(loss, -1).flip(-2).cumsum(-2).flip(-2).flatten(-2)
 
 
 @dataclass(frozen=True)
@@ -164,28 +165,26 @@ class VarianceAdjustedReinforce(Reinforce):
     def setup(self, graph: Graph) -> None:
         """Keep the two running means of every hidden subgraph, 0 to begin with."""
         super().setup(graph)
-        for base, units in {t.base: t.subgraph.units for t in graph.ties if not t.subgraph.is_output}.items():
-            graph.remember(f"{base} weighted loss", torch.zeros(1, units))
-            graph.remember(f"{base} weight", torch.zeros(1, units))
+        for name, units in {a.name: a.subgraph.units for a in graph.layers if not a.subgraph.is_output}.items():
+            graph.declare_state(f"{name} weighted loss", torch.zeros(1, units))
+            graph.declare_state(f"{name} weight", torch.zeros(1, units))
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor:
         """The loss over the baseline, times the score."""
-        weighted, weight = self._means(walk.graph, walk.graph.ties[tie].base)
+        weighted, weight = self._means(layer.graph, layer.graph.layers[layer.number].name)
         baseline = torch.where(weight > 0, weighted / weight, 0)
-        return (incoming - baseline) * self._score(walk, tie, rows)
+        return (incoming - baseline) * (layer.z_star - layer.z)
 
-    def learn(self, walk: BackwardPass) -> None:
+    def after_update(self, backward: BackwardPass) -> None:
         """Move the running means."""
-        for i, tied in enumerate(walk.graph.ties):
-            if tied.subgraph.is_output:
+        for i, layer in enumerate(backward.graph.layers):
+            if layer.subgraph.is_output:
                 continue
-            copies = range(tied.copies)
-            rows = Rows(walk.activity.rows(copies), copies)
-            loss = self.incoming(walk, i, copies, walk.overlap(i, copies), walk.errors)
-            weight = self._score(walk, i, rows).square()
+            view = backward.receiving(i, range(layer.steps), backward.messages)
+            loss, weight = self.incoming(view), (view.z_star - view.z).square()
             assert loss is not None
-            for mean, now in zip(self._means(walk.graph, tied.base), (weight * loss, weight), strict=True):
+            for mean, now in zip(self._means(backward.graph, layer.name), (weight * loss, weight), strict=True):
                 mean.lerp_(now.mean(-2, keepdim=True), 1 - self.decay)
 
-    def _means(self, graph: Graph, base: str) -> tuple[Tensor, Tensor]:
-        return graph.recall(f"{base} weighted loss", self.name), graph.recall(f"{base} weight", self.name)
+    def _means(self, graph: Graph, name: str) -> tuple[Tensor, Tensor]:
+        return graph.state(f"{name} weighted loss", self.name), graph.state(f"{name} weight", self.name)

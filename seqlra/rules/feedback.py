@@ -1,7 +1,7 @@
 """Feedback alignment (FA, Lillicrap et al. 2016) and direct feedback alignment (DFA, Nøkland 2016).
 
-Both are the chain rule of back-propagation with fixed random matrices where it has the transposed weights. FA walks
-back from layer to layer; DFA takes the errors of the outputs straight to every hidden subgraph.
+Both are the chain rule of back-propagation with error weights E where it has the transposed weights. FA goes back from
+layer to layer; DFA takes the errors of the outputs straight to every hidden layer.
 """
 
 from __future__ import annotations
@@ -12,80 +12,114 @@ from typing import ClassVar
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
-from seqlra.network.graph import Graph
-from seqlra.network.layers import Read, Reader
-from seqlra.rules.base import BackwardPass, Rows, Rule
+from seqlra.network.graph import Graph, grad_of
+from seqlra.network.layers import ConnectionInto, ConnectionOutOf
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.learned_feedback import LearnedFeedback
+from seqlra.rules.views import ConnectionView, LayerView
+from seqlra.rules.window import Windowed
 
 
 @dataclass(frozen=True)
-class FeedbackAlignment(Rule):
+class FeedbackAlignment(Windowed, LearnedFeedback):
     """FA: ``d = (d_above @ E) * f'(h)``, through the connections that have feedback weights.
 
     Where a discretizer g stands on the way, its derivative is taken as 1.
     """
 
     name: ClassVar[str] = "fa"
-    about: ClassVar[str] = "feedback alignment: backprop with fixed random E for W^T (Lillicrap et al. 2016)"
+    about: ClassVar[str] = "feedback alignment: backprop with random E for W^T (Lillicrap et al. 2016)"
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """E of the connection; None where it has none."""
-        return None if read.feedback is None else graph.feedback[read.feedback]
+        return connection.feedback
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The chain rule through f."""
-        return incoming * walk.f(tie).derivative(*walk.state(tie, rows))
+        return incoming * layer.derivative
 
 
 @dataclass(frozen=True)
-class DirectFeedbackAlignment(FeedbackAlignment):
-    """DFA: ``d = (d_output @ B) * f'(h)`` with a matrix B ``(output units, units)`` for every hidden subgraph.
+class DirectFeedbackAlignment(LearnedFeedback):
+    """DFA: ``d = (d_output @ B) * f'(h)`` with a matrix B ``(output units, units)`` for every hidden layer.
 
-    In a recurrent network a hidden subgraph takes the error of the output of its own step. The matrices are held with
-    the graph's feedback, as ``"B-<output>-<hidden>"``.
+    In a recurrent network a hidden layer takes the error of the output of its own step. The matrices are held with
+    the graph's feedback, as ``"B-<output>-<hidden>"``. Learned, B gets the product of the output's error and what the
+    hidden layer put out (direct Kolen-Pollack, Webster et al. 2020).
     """
 
     name: ClassVar[str] = "dfa"
-    about: ClassVar[str] = "direct feedback alignment: fixed random B straight from the output (Nøkland 2016)"
+    about: ClassVar[str] = "direct feedback alignment: random B straight from the output (Nøkland 2016)"
 
     def setup(self, graph: Graph) -> None:
-        """Declare B from every output to every hidden subgraph that has a part in it."""
-        for i, tied in enumerate(graph.ties):
-            for reader in [] if tied.subgraph.is_output else straight_from_outputs(graph, i):
-                name, output = str(reader.read.feedback), graph.ties[reader.tie].subgraph
+        """Declare B from every output to every hidden layer that has a part in it."""
+        for i, layer in enumerate(graph.layers):
+            for direct in [] if layer.subgraph.is_output else straight_from_outputs(graph, i):
+                name, output = str(direct.connection.feedback), graph.layers[direct.reader].subgraph
                 if name not in graph.feedback:
-                    graph.declare_feedback(name, (output.units, tied.subgraph.units))
+                    graph.declare_feedback(name, (output.units, layer.subgraph.units))
+        super().setup(graph)
 
-    def readers(self, graph: Graph, tie: int) -> list[Reader]:
-        """The outputs, as if each read the subgraph over a connection with error weights B."""
-        return straight_from_outputs(graph, tie)
+    def learned(self, graph: Graph) -> list[str]:
+        """The matrices B."""
+        hidden = (i for i, layer in enumerate(graph.layers) if not layer.subgraph.is_output)
+        return list(dict.fromkeys(str(c.connection.feedback) for i in hidden for c in self.connections(graph, i)))
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
-        """B from an output to a hidden subgraph."""
-        if read.feedback not in graph.feedback:
+    def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
+        """The outputs, as if each read the layer over a connection with error weights B."""
+        return straight_from_outputs(graph, number)
+
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
+        """B from an output to a hidden layer."""
+        if connection.into.feedback not in connection.graph.feedback:
             raise SeqlraError("dfa needs feedback of its own: initialize(graph, seed, ..., rule=the rule)")
-        return graph.feedback[str(read.feedback)]
+        return connection.feedback
+
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """The chain rule through f."""
+        return incoming * layer.derivative
+
+    def feedback_updates(self, backward: BackwardPass) -> None:
+        """``error of the output^T z*`` for every B."""
+        graph, forward = backward.graph, backward.forward
+        scale = 1 / backward.predictions if self.reduction == "mean" else 1.0
+        seen: set[str] = set()
+        for i, layer in enumerate(graph.layers):
+            for direct in [] if layer.subgraph.is_output else self.connections(graph, i):
+                name, d = str(direct.connection.feedback), backward.all_rows(direct.reader)
+                if d is None:
+                    continue
+                theirs = d[..., forward.rows(direct.reader_steps), :]
+                z_star = forward.output(i)[..., forward.rows(direct.steps), :]
+                grad, product = grad_of(graph.feedback[name]), theirs.mT @ z_star * scale
+                if name in seen:
+                    grad.add_(product)
+                else:
+                    grad.copy_(product)
+                seen.add(name)
 
 
-def straight_from_outputs(graph: Graph, tie: int) -> list[Reader]:
-    """The outputs of the same steps that depend on a hidden tie, as readers of it over connections with feedback alone.
+def straight_from_outputs(graph: Graph, number: int) -> list[ConnectionOutOf]:
+    """The outputs of the same steps that depend on a hidden layer, as readers of it over connections with feedback
+    alone.
 
     Raises:
-        SeqlraError: an output has not one copy for each copy of the subgraph.
+        SeqlraError: an output has not one step for each step of the layer.
     """
-    tied = graph.ties[tie]
+    layer = graph.layers[number]
     layout, found = graph.layout, []
-    mine, own = layout.steps(tied), layout.computed(tied.base)
-    for i in layout.outputs[tie]:
-        output = graph.ties[i]
-        if layout.computed(output.base) != own:
+    mine, own = layout.steps_of(layer), layout.computed(layer.name)
+    for i in layout.outputs[number]:
+        output = graph.layers[i]
+        if layout.computed(output.name) != own:
             raise SeqlraError(
-                f"this rule takes errors straight from the outputs, step by step: {tied.base!r} has {own} copies, "
-                f"the output {output.base!r} has {layout.computed(output.base)}"
+                f"this rule takes errors straight from the outputs, step by step: {layer.name!r} has {own} steps, "
+                f"the output {output.name!r} has {layout.computed(output.name)}"
             )
-        theirs = layout.steps(output)
+        theirs = layout.steps_of(output)
         low, high = max(mine.start, theirs.start), min(mine.stop, theirs.stop)
         if low < high:
-            read = Read(tied.base, tied.first, weight="", feedback=f"B-{output.base}-{tied.base}")
+            into = ConnectionInto(layer.name, layer.first, weight="", feedback=f"B-{output.name}-{layer.name}")
             here = range(low - mine.start, high - mine.start)
-            found.append(Reader(i, read, here, range(low - theirs.start, high - theirs.start)))
+            found.append(ConnectionOutOf(i, into, here, range(low - theirs.start, high - theirs.start)))
     return found

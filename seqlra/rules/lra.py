@@ -1,9 +1,9 @@
 """Local Representation Alignment (Ororbia et al. 2018): Algorithms 1 and 2.
 
-Every subgraph gets a target: its own pre-activation, displaced so that the subgraphs which read it come closer
-to theirs, and passed through its own ``f``, so that the target can be reached. Its weights then take one step on
-the local loss. `LRAFeedback` displaces through fixed random error weights E, `LRADiff` through the derivative,
-in K steps. For the algorithm one subgraph at a time, next to the paper, read `seqlra.engine.reference`.
+Every layer gets a target: its own pre-activation, displaced so that the layers which read it come closer to theirs,
+and passed through its own ``f``, so that the target can be reached. Its weights then take one step on the local loss.
+`LRAFeedback` displaces through error weights E, `LRADiff` through the derivative, in K steps. For the algorithm one
+subgraph at a time, next to the paper, read `seqlra.engine.reference`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from seqlra.network.graph import Graph
-from seqlra.network.layers import Read, Reader
+from seqlra.network.layers import ConnectionOutOf
 from seqlra.network.scalars import per_model
-from seqlra.rules.base import BackwardPass, Rows, Rule, require
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.base import require
+from seqlra.rules.learned_feedback import LearnedFeedback
 from seqlra.rules.normalize import norm_from, normalize
+from seqlra.rules.views import ConnectionView, LayerView
+from seqlra.rules.window import Windowed
 
 
 @dataclass(frozen=True)
-class _LRA(Rule):
+class _LRA(Windowed):
     """What both variants share: targets, local losses, Normalize and halting.
 
     Args:
@@ -35,6 +38,9 @@ class _LRA(Rule):
         epsilon_per: whether that is decided for each sample or for the mini-batch by its mean loss.
         skip: with epsilon per sample, leave samples out of the computation where they are already aligned. The
             updates are the same; it saves time, and costs a look at the device at every subgraph.
+        carry: what a hidden layer hands down. ``derivative``: ``d = dL/dh``, as in the paper. ``error``:
+            ``e = dL/dz / beta``, the distance to the target over beta, which has one f' fewer and keeps its size
+            whatever beta is; the updates are then made of ``d = e * f'(h)``.
     """
 
     per_model: ClassVar[tuple[str, ...]] = ("beta", "c1", "c2")
@@ -46,6 +52,7 @@ class _LRA(Rule):
     epsilon_output: float | None = None
     epsilon_per: Literal["sample", "batch"] = "sample"
     skip: bool = False
+    carry: Literal["derivative", "error"] = "derivative"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +64,7 @@ class _LRA(Rule):
         for name, per in (("c2_per", self.c2_per), ("epsilon_per", self.epsilon_per)):
             require(per in ("sample", "batch"), f"{name} must be sample or batch, not {per!r}")
         require(not self.skip or self.halts, "skip leaves out what is under epsilon; give an epsilon above 0")
+        require(self.carry in ("derivative", "error"), f"carry must be derivative or error, not {self.carry!r}")
 
     @property
     def halts(self) -> bool:
@@ -72,30 +80,32 @@ class _LRA(Rule):
         """The epsilon of an output, or of a hidden subgraph."""
         return self.epsilon if self.epsilon_output is None or not output else self.epsilon_output
 
-    def output_error(self, walk: BackwardPass, tie: int) -> Tensor:
+    def output_error(self, layer: LayerView) -> Tensor:
         """The error of an output, 0 where its loss is already under epsilon (the while of Algorithm 2)."""
-        d = super().output_error(walk, tie)
+        d = super().output_error(layer)
         if not self.halts:
             return d
-        copies = range(walk.graph.ties[tie].copies)
-        loss = walk.output_loss(tie).value(walk.activity.h[tie], walk.targets[tie])
-        return self._halt(walk, tie, Rows(walk.activity.rows(copies), copies), loss, d)
+        active = self._active(layer, layer.output_loss.value(layer.h, layer.target))
+        return layer.halt(active, d)
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        """Set the target ``y = f(h - beta * Normalize(displacement))`` and return ``dL(z, y)/dz * f'(h)``."""
-        h, z = walk.state(tie, rows)
-        y = self.target(walk, tie, rows, h, z, incoming)
-        loss = walk.local_loss(tie)
-        d = loss.gradient(z, y) * walk.f(tie).derivative(h, z)
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Set the target ``y = f(h - beta * Normalize(displacement))`` and take ``dL(z, y)/dz * f'(h)``."""
+        z, y = layer.z, self.target(layer, incoming)
+        e = layer.loss.gradient(z, y)
+        if self.carry == "error":
+            e = e / self.beta
+        d = e * layer.derivative
         # the rows of a selection all have an error, so only a threshold of their own can halt them
-        may_halt = self.epsilon > 0 or (self.halts and rows.selection is None)
-        return self._halt(walk, tie, rows, loss.value(z, y), d) if may_halt else d
+        if self.epsilon > 0 or (self.halts and layer.rows.selection is None):
+            active = self._active(layer, layer.loss.value(z, y))
+            d, e = layer.halt(active, d), e * active.unsqueeze(-1) if self.carry == "error" else e
+        return (d, e) if self.carry == "error" else d
 
-    def target(self, walk: BackwardPass, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
-        """The target y of these rows, whose state is h and z: ``(*stack, rows, units)``."""
-        return walk.f(tie).f(self.displaced(h, incoming, rows))
+    def target(self, layer: LayerView, incoming: Tensor) -> Tensor:
+        """The target y ``(*stack, rows, units)``."""
+        return layer.f.f(self.displaced(layer, layer.h, incoming))
 
-    def displaced(self, h: Tensor, displacement: Tensor, rows: Rows) -> Tensor:
+    def displaced(self, layer: LayerView, h: Tensor, displacement: Tensor) -> Tensor:
         """``h - beta * Normalize(displacement, c2)``."""
         beta, c2 = self.beta, self.c2
         if c2 is not None and self.c2_per == "sample":
@@ -104,18 +114,21 @@ class _LRA(Rule):
                 return torch.addcdiv(h, displacement, norm / (beta * c2), value=-1)
             return torch.addcdiv(h, displacement, norm, value=-beta * c2)
         if c2 is not None:
-            assert rows.copies is not None
-            batches = displacement.unflatten(-2, (len(rows.copies), -1))  # each copy has a mini-batch of its own
+            batches = layer.by_step(displacement)  # each step has a mini-batch of its own
             displacement = normalize(batches, per_model(c2, 3), (-2, -1)).flatten(-3, -2)
         if isinstance(beta, Tensor):
             return torch.addcmul(h, displacement, beta, value=-1)
         return torch.add(h, displacement, alpha=-beta)
 
-    def displacement(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        """What `displaced` is given for these rows, at the first step where there are several."""
+    def displacement(self, layer: LayerView, incoming: Tensor) -> Tensor:
+        """What `displaced` is given, at the first step where there are several."""
         return incoming
 
-    def clipped(self, walk: BackwardPass) -> dict[str, Tensor]:
+    def update_bound(self) -> float | Tensor | None:
+        """c1."""
+        return per_model(self.c1, 0)
+
+    def clipped(self, backward: BackwardPass) -> dict[str, Tensor]:
         """By hidden subgraph, the share ``(*stack,)`` of its samples whose displacement is cut to c2.
 
         With c2 per batch a mini-batch is cut whole. Where c2 is off nothing is, and the mapping is empty.
@@ -123,63 +136,61 @@ class _LRA(Rule):
         cut: dict[str, list[Tensor]] = {}
         if self.c2 is None:
             return {}
-        errors = [walk.all_rows(i) for i in range(len(walk.errors))]
-        for i, tied in enumerate(walk.graph.ties):
-            if errors[i] is None or tied.subgraph.is_output:
+        messages = [backward.all_rows(i, backward.messages) for i in range(len(backward.errors))]
+        for i, layer in enumerate(backward.graph.layers):
+            if messages[i] is None or layer.subgraph.is_output:
                 continue
-            everyone = range(tied.copies)
-            rows = Rows(walk.activity.rows(everyone), everyone)
-            incoming = self.incoming(walk, i, everyone, walk.overlap(i, everyone), errors)
-            assert incoming is not None  # what no error comes to has none of its own
-            cut.setdefault(tied.base, []).append(self._cut(self.displacement(walk, i, rows, incoming), tied.copies))
-        return {base: torch.cat(of_ties, -1).mean(-1) for base, of_ties in cut.items()}
+            view = backward.receiving(i, range(layer.steps), messages)
+            incoming = self.incoming(view)
+            if incoming is None:  # a window that no error has crossed
+                continue
+            cut.setdefault(layer.name, []).append(self._cut(view, self.displacement(view, incoming)))
+        return {name: torch.cat(of_layers, -1).mean(-1) for name, of_layers in cut.items()}
 
-    def _cut(self, displacement: Tensor, copies: int) -> Tensor:
+    def _cut(self, layer: LayerView, displacement: Tensor) -> Tensor:
         """1 for each sample ``(*stack, rows)`` (or each mini-batch) that Normalize shortens, 0 where it does not."""
-        vectors = displacement.unflatten(-2, (copies, -1)).flatten(-2) if self.c2_per == "batch" else displacement
+        vectors = layer.by_step(displacement).flatten(-2) if self.c2_per == "batch" else displacement
         return (torch.linalg.vector_norm(vectors, dim=-1) > per_model(self.c2, 1)).to(displacement.dtype)
 
-    def finish(self, update: Tensor, axes: int) -> Tensor:
-        """``Normalize(update, c1)``, once for the whole update of a parameter (tied copies summed)."""
+    def normalize_update(self, update: Tensor, axes: int) -> Tensor:
+        """``Normalize(update, c1)``, once for the whole update of a parameter (time steps summed)."""
         return normalize(update, per_model(self.c1, axes), tuple(range(-axes, 0)))
 
-    def _halt(self, walk: BackwardPass, tie: int, rows: Rows, loss: Tensor, d: Tensor) -> Tensor:
-        """``d`` with the rows of the subgraphs whose loss is under epsilon set to 0.
+    def _active(self, layer: LayerView, loss: Tensor) -> Tensor:
+        """1 for the rows ``(*stack, rows)`` whose loss is at least epsilon, 0 for those at which the rule halts.
 
-        An error of 0 displaces nothing below, where the loss is then 0 too: that is how the walk stops, which is why a
+        An error of 0 displaces nothing below, where the loss is then 0 too: that is how the pass stops, which is why a
         loss of 0 is under an epsilon of 0.
         """
+        dtype = loss.dtype
         if self.epsilon_per == "batch":
-            assert rows.copies is not None
-            mean = loss.unflatten(-1, (len(rows.copies), -1)).mean(-1)
-            loss = mean.repeat_interleave(walk.activity.batch, -1)
-        least = max(self.threshold(walk.graph.ties[tie].subgraph.is_output), torch.finfo(loss.dtype).tiny)
-        keep = (loss >= least).to(d.dtype)
-        walk.keep(tie, rows, keep)
-        return d * keep.unsqueeze(-1)
+            mean = layer.by_step(loss, -1).mean(-1)
+            loss = mean.repeat_interleave(layer.backward.forward.batch, -1)
+        least = max(self.threshold(layer.subgraph.is_output), torch.finfo(dtype).tiny)
+        return (loss >= least).to(dtype)
 
 
 @dataclass(frozen=True)
-class LRAFeedback(_LRA):
-    """LRA-fdbk (Algorithm 2): errors cross a connection through fixed random E; one step, no derivative of g."""
+class LRAFeedback(_LRA, LearnedFeedback):
+    """LRA-fdbk (Algorithm 2): errors cross a connection through error weights E; one step, no derivative of g."""
 
     name: ClassVar[str] = "lra-fdbk"
-    about: ClassVar[str] = "local targets through fixed random error feedback (Algorithm 2), the headline"
+    about: ClassVar[str] = "local targets through error weights E (Algorithm 2), the headline"
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """E of the connection; None where it has none."""
-        return None if read.feedback is None else graph.feedback[read.feedback]
+        return connection.feedback
 
 
 @dataclass(frozen=True)
 class LRADiff(_LRA):
-    """LRA-diff (Algorithm 1): targets by K steps down the loss of the subgraphs above.
+    """LRA-diff (Algorithm 1): targets by K steps down the loss of the layers above.
 
     Errors cross, through W^T, the connections that have feedback weights (whose values are not used). Where a
     discretizer g stands on the way, its derivative is taken as 1.
 
     Args:
-        steps: K, the sub-optimization steps for each subgraph.
+        steps: K, the sub-optimization steps for each layer.
         form: "pre" displaces the pre-activation, as the algorithm does; "post" displaces the output itself,
             the form of Lemma 1, with which one step of beta 1 and the L2 loss is back-propagation.
     """
@@ -194,53 +205,58 @@ class LRADiff(_LRA):
         require(self.steps >= 1, f"steps (K) must be at least 1, not {self.steps}")
         require(self.form in ("pre", "post"), f"form must be pre or post, not {self.form!r}")
         require(self.form == "pre" or self.steps == 1, "the form of Lemma 1 (post) has one step")
+        require(self.steps == 1 or not self.window, "a window goes with one step (K); accepted: window 0, or off")
+        require(self.steps == 1 or self.carry == "derivative", "carry error goes with one step (K)")
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """W^T of the connection; None where it has no feedback."""
-        return None if read.feedback is None else graph.weights[read.weight].mT
+        return None if connection.feedback is None else connection.weight.mT
 
     @property
     def skips(self) -> bool:
-        """Only with one step: further ones re-run whole subgraphs."""
+        """Only with one step: further ones re-run whole layers."""
         return super().skips and self.steps == 1
 
-    def displacement(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def displacement(self, layer: LayerView, incoming: Tensor) -> Tensor:
         """Down the derivative of f, too, unless the output itself is displaced."""
-        return incoming if self.form == "post" else incoming * walk.f(tie).derivative(*walk.state(tie, rows))
+        return incoming if self.form == "post" else incoming * layer.derivative
 
-    def target(self, walk: BackwardPass, tie: int, rows: Rows, h: Tensor, z: Tensor, incoming: Tensor) -> Tensor:
-        """K steps of lines "Find target for layer l - 1", re-running the subgraphs that read these rows."""
-        f, h_bar, z_bar = walk.f(tie), h, z
+    def target(self, layer: LayerView, incoming: Tensor) -> Tensor:
+        """K steps of lines "Find target for layer l - 1", re-running the layers that read these rows."""
+        f, h_bar, z_bar, targets = layer.f, layer.h, layer.z, layer.backward.targets
         if self.form == "post":
-            return self.displaced(z_bar, incoming, rows)
-        kept = rows.selection is None  # the subgraphs below may ask how far from its target this one is
-        if kept and walk.targets[tie].numel() == 0:
-            walk.targets[tie] = torch.zeros_like(walk.activity.z[tie])
+            return self.displaced(layer, z_bar, incoming)
+        keeps = layer.rows.selection is None  # the layers below may ask how far from its target this one is
+        if keeps and targets[layer.number].numel() == 0:
+            targets[layer.number] = torch.zeros_like(layer.backward.forward.z[layer.number])
         for step in range(self.steps):
             if step:
-                incoming = self._again(walk, tie, rows, z_bar)
-            h_bar = self.displaced(h_bar, incoming * f.derivative(h_bar, z_bar), rows)
+                incoming = self._again(layer, z_bar)
+            h_bar = self.displaced(layer, h_bar, incoming * f.derivative(h_bar, z_bar))
             z_bar = f.f(h_bar)
-        if kept:
-            walk.targets[tie][..., rows.index, :] = z_bar
+        if keeps:
+            targets[layer.number][..., layer.rows.index, :] = z_bar
         return z_bar
 
-    def _again(self, walk: BackwardPass, tie: int, rows: Rows, z_bar: Tensor) -> Tensor:
+    def _again(self, layer: LayerView, z_bar: Tensor) -> Tensor:
         """What the readers' losses ask of these rows once they put out ``z_bar`` instead of z."""
-        copies, g = rows.copies, walk.graph.ties[tie].subgraph.g
-        assert copies is not None
-        change = (g.g(z_bar) if g else z_bar) - rows.of(walk.activity.output(tie))
+        backward, steps, g = layer.backward, layer.rows.steps, layer.subgraph.g
+        assert steps is not None
+        rows = backward.forward.rows
+        change = (g.g(z_bar) if g else z_bar) - layer.z_star
         total = torch.zeros_like(change)
-        for reader in walk.overlap(tie, copies):
-            if walk.errors[reader.tie] is None and reader.tie != tie:  # it has no target of its own
+        for connection in layer.connections:
+            reader = connection.reader
+            if backward.errors[reader] is None and reader != layer.number:  # it has no target of its own
                 continue
-            there, here = walk.activity.rows(reader.theirs), _within(copies, reader.mine)
-            h = walk.activity.h[reader.tie][..., there, :]
-            for weight in _weights_between(walk, tie, reader):
-                h = h + change[..., walk.activity.rows(here), :] @ weight
-            feedback_matrix = self.feedback_matrix(walk.graph, reader.read)
-            assert feedback_matrix is not None
-            total[..., walk.activity.rows(here), :] += _error_at(walk, reader.tie, there, h) @ feedback_matrix
+            there = rows(connection.reader_steps)
+            here = rows(range(connection.steps.start - steps.start, connection.steps.stop - steps.start))
+            h = backward.forward.h[reader][..., there, :]
+            for weight in _weights_between(layer, connection):
+                h = h + change[..., here, :] @ weight
+            matrix = self.feedback_matrix(ConnectionView(layer.graph, connection.connection))
+            assert matrix is not None
+            total[..., here, :] += _error_at(backward, reader, there, h) @ matrix
         return total
 
 
@@ -248,29 +264,23 @@ def _all_positive(setting: float | Tensor) -> bool:
     return bool((setting > 0).all()) if isinstance(setting, Tensor) else setting > 0
 
 
-def _within(outer: range, inner: range) -> range:
-    return range(inner.start - outer.start, inner.stop - outer.start)
-
-
-def _weights_between(walk: BackwardPass, tie: int, reader: Reader) -> list[Tensor]:
-    """The weights of every connection, with feedback or without, over which these copies are read at these steps."""
-    shift = reader.theirs.start - reader.mine.start
+def _weights_between(layer: LayerView, connection: ConnectionOutOf) -> list[Tensor]:
+    """The weights of every connection, with feedback or without, over which these steps are read at those steps."""
     return [
-        walk.graph.weights[other.read.weight]
-        for other in walk.graph.ties[tie].readers
-        if other.tie == reader.tie and other.theirs.start - other.mine.start == shift
+        layer.graph.weights[other.connection.weight]
+        for other in layer.graph.layers[layer.number].out_of
+        if other.reader == connection.reader and other.shift == connection.shift
     ]
 
 
-def _error_at(walk: BackwardPass, i: int, rows: slice, h: Tensor) -> Tensor:
-    """``dL/dh`` of rows of a tie toward the target they have, if they had ``h``; 0 in halted rows."""
-    target = walk.targets[i]
+def _error_at(backward: BackwardPass, number: int, rows: slice, h: Tensor) -> Tensor:
+    """``dL/dh`` of rows of a layer toward the target they have, if they had ``h``; 0 in halted rows."""
+    target, layer = backward.targets[number], backward.view(number)
     target = target[..., rows, :] if target.dtype.is_floating_point else target[..., rows]
-    if walk.graph.ties[i].subgraph.is_output:
-        output = walk.output_loss(i)
-        d = output.error(output.f(h), target)
+    if layer.subgraph.is_output:
+        d = layer.output_loss.error(layer.output_loss.f(h), target)
     else:
-        z = walk.f(i).f(h)
-        d = walk.local_loss(i).gradient(z, target) * walk.f(i).derivative(h, z)
-    kept = walk.kept[i]
-    return d if kept is None else d * kept[..., rows].unsqueeze(-1)
+        z = layer.f.f(h)
+        d = layer.loss.gradient(z, target) * layer.f.derivative(h, z)
+    active = backward.active[number]
+    return d if active is None else d * active[..., rows].unsqueeze(-1)

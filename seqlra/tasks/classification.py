@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqlra.data.images import ImageTask
 from seqlra.engine.tracing import Outcome
-from seqlra.engine.update import Step, run
+from seqlra.engine.update import Step
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.tasks.randomness import seeded
@@ -66,7 +66,7 @@ class Classification:
         at_once = max(1, self.EVALUATION_ROWS // (graph.stack[0] if graph.stack else 1))
         with seeded(self.seed, data.x.device):
             for x, t in data.chunks(at_once):
-                probabilities = run(graph, x)
+                probabilities = graph(x)
                 wrong += (probabilities.argmax(-1) != t).sum(-1)
                 of_truth = probabilities.gather(-1, t.expand(probabilities.shape[:-1]).unsqueeze(-1)).squeeze(-1)
                 loss -= of_truth.clamp(min=1e-38).log().sum(-1)

@@ -170,8 +170,8 @@ def measure_each(
     loss, wrong = (torch.zeros(graph.stack, dtype=torch.float64, device=series[0].device) for _ in range(2))
     count = 0
     for activity, t in walk(graph, series, unroll, length):
-        (tie,) = activity.graph.output_ties
-        output, h = activity.graph.ties[tie].subgraph.loss, activity.h[tie]
+        (number,) = activity.graph.output_layers
+        output, h = activity.graph.layers[number].subgraph.loss, activity.h[number]
         assert isinstance(output, OutputLoss)
         loss += output.value(h, t).sum(-1)
         if tokens != "vectors":

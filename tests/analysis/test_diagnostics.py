@@ -134,7 +134,7 @@ class TestAngles:
             outputs = states[-1] @ U + c
             loss = loss + torch.nn.functional.cross_entropy(outputs, targets[f"output[{t + 1}]"], reduction="sum")
         theirs = torch.stack(torch.autograd.grad(loss, pre))
-        ours = step.walk.all_rows(0)
+        ours = step.backward.all_rows(0)
         assert ours is not None
         ours = ours.unflatten(0, (steps, batch))
         read = torch.cat([x, torch.stack(states[:-1]).detach(), torch.ones(steps, batch, 1)], -1)
@@ -152,15 +152,15 @@ class TestAngles:
         inputs["x[2]"].zero_()
         step = update(graph, LRAFeedback(), as_rows(inputs), as_rows(targets))
         found = diagnose(step)
-        hidden = [i for i, tied in enumerate(graph.ties) if not tied.subgraph.is_output]
+        hidden = [i for i, layer in enumerate(graph.layers) if not layer.subgraph.is_output]
         backprop = update(graph, Backprop(), as_rows(inputs), as_rows(targets))
         added: list[list[Tensor]] = [[], []]
-        for parts, walk in zip(added, (step.walk, backprop.walk), strict=True):
+        for parts, walk in zip(added, (step.backward, backprop.backward), strict=True):
             for i in hidden:
                 d = walk.errors[i]
                 assert d is not None
-                for read in graph.ties[i].reads:
-                    parts.append(step.activity.source(read, range(1)).T @ d[:6])
+                for read in graph.layers[i].into:
+                    parts.append(step.forward.source(read, range(1)).T @ d[:6])
                 parts.append(d[:6].sum(0))
         assert found.angle_steps is not None
         assert found.angle_steps[0].item() == pytest.approx(by_arc_cosine(*added), abs=1e-6)
@@ -237,7 +237,7 @@ class TestNothingIsDisturbed:
     def test_no_unit_draws_again(self) -> None:
         graph = filled(small_mlp("sigmoid", "bernoulli"))
         step, inputs, targets = one_step(graph, LRAFeedback())
-        drawn = [step.activity.output(i).clone() for i in range(len(graph.ties))]
+        drawn = [step.forward.output(i).clone() for i in range(len(graph.layers))]
         random = torch.get_rng_state()
         found = diagnose(step)
         assert torch.equal(torch.get_rng_state(), random)
@@ -275,7 +275,7 @@ class TestNormsAndClips:
         step, _, _ = one_step(graph, LRAFeedback())
         free = {name: grad.norm().item() for name, grad in updates(graph).items()}
         middle = sorted(free.values())[len(free) // 2] * 0.999
-        again = update(graph, LRAFeedback(c1=middle), step.activity._store["x"], step.walk.targets[-1])
+        again = update(graph, LRAFeedback(c1=middle), step.forward._store["x"], step.backward.targets[-1])
         expected = {name: float(norm > middle) for name, norm in free.items()}
         assert {name: cut.item() for name, cut in diagnose(again).clipped_c1.items()} == expected
         assert set(expected.values()) == {0.0, 1.0}
@@ -285,13 +285,13 @@ class TestNormsAndClips:
     @pytest.mark.parametrize("nodes", NETS.values(), ids=NETS.keys())
     def test_a_tiny_c2_cuts_every_displacement_and_a_huge_one_none(self, kind: Any, nodes: Any) -> None:
         graph = filled(nodes())
-        hidden = [tied for tied in graph.ties if not tied.subgraph.is_output]
+        hidden = [layer for layer in graph.layers if not layer.subgraph.is_output]
         # a displacement that was cut leaves little to displace what lies below
-        top = {tied.base for tied in hidden if any(graph.ties[r.tie].subgraph.is_output for r in tied.readers)}
+        top = {layer.name for layer in hidden if any(graph.layers[c.reader].subgraph.is_output for c in layer.out_of)}
         for per in ("sample", "batch"):
             tiny, huge = (diagnose(one_step(graph, kind(c2=c2, c2_per=per))[0]).clipped_c2 for c2 in (1e-9, 1e9))
             assert {name: cut.item() for name, cut in tiny.items() if name in top} == dict.fromkeys(top, 1.0)
-            assert {name: cut.item() for name, cut in huge.items()} == {tied.base: 0.0 for tied in hidden}
+            assert {name: cut.item() for name, cut in huge.items()} == {layer.name: 0.0 for layer in hidden}
 
     def test_one_sample_of_four_and_one_step_of_two(self) -> None:
         # the error of the output is softmax(0) - t; a zero row of E takes it from those whose target is class 0
@@ -339,7 +339,7 @@ class TestNormsAndClips:
         shares = []
         for skip in (False, True):
             step = update(graph, LRAFeedback(beta=1.0, c2=0.5, epsilon=0.05, skip=skip), inputs, targets)
-            assert any(rows is not None for rows in step.walk.rows) == skip
+            assert any(rows is not None for rows in step.backward.rows) == skip
             shares.append({name: cut.item() for name, cut in diagnose(step).clipped_c2.items()})
         assert shares[0] == shares[1]
         assert 0 < shares[0]["layer1"] < 1

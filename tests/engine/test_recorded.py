@@ -34,7 +34,7 @@ from seqlra import (
 from seqlra.engine.replay import record
 from seqlra.engine.tracing import NotTraceable
 from seqlra.network.forward import null_state
-from seqlra.rules.base import BackwardPass, Rows
+from seqlra.rules.views import LayerView
 from seqlra.training import checkpoint
 from seqlra.training.experiment import prepare, train
 from seqlra.training.presets import mlp_config, rnn_config
@@ -163,7 +163,7 @@ def test_inputs_and_weights_may_change_in_place_and_move() -> None:
         lambda: x.set_(torch.randn(5, 6).T),  # type: ignore[call-overload]
         lambda: [initialize(graph, 5, "gaussian", 0.3) for graph in (ours, theirs)],
         lambda: [setattr(p, "data", p.data.clone()) for p in theirs.parameters()],
-        lambda: [theirs.feedback.replace({name: e.clone() for name, e in theirs.feedback.items()})],
+        lambda: [theirs.feedback.__setitem__(name, e.clone()) for name, e in theirs.feedback.items()],
     ):
         both(ours, theirs, rule, recorded, x, t)
         change()
@@ -238,8 +238,8 @@ def test_wrong_inputs_are_told_as_by_the_engine() -> None:
 class LooksAtNumbers(LRAFeedback):
     """Its Python depends on the data."""
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        d = super().hidden_error(walk, tie, rows, incoming)
+    def error(self, layer: LayerView, incoming: Tensor) -> Any:
+        d = super().error(layer, incoming)
         return d if d.sum() > 0 else 2 * d
 
 
@@ -249,8 +249,8 @@ class PicksRows(LRAFeedback):
 
     by_truth: bool = False
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        d = super().hidden_error(walk, tie, rows, incoming)
+    def error(self, layer: LayerView, incoming: Tensor) -> Any:
+        d = super().error(layer, incoming)
         positive = d.sum(-1) > 0
         return d + (d[positive] if self.by_truth else d.index_select(-2, positive.nonzero().squeeze(-1))).sum()
 
@@ -262,16 +262,16 @@ COUNT = torch.zeros(())
 class Counts(LRAFeedback):
     """It keeps something that the graph does not know of."""
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def error(self, layer: LayerView, incoming: Tensor) -> Any:
         COUNT.view(1).add_(1)
-        return super().hidden_error(walk, tie, rows, incoming) * COUNT
+        return super().error(layer, incoming) * COUNT
 
 
 @dataclass(frozen=True)
 class Fails(LRAFeedback):
     """Wrong."""
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+    def error(self, layer: LayerView, incoming: Tensor) -> Any:
         raise ZeroDivisionError("an error of one's own")
 
 

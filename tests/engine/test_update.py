@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seqlra import Graph, SeqlraError, initialize, mlp, update
 from seqlra.engine.reference import compute_update_direction
-from seqlra.rules import Backprop, BackwardPass, LRADiff, LRAFeedback, Rows
-from seqlra.rules.base import Selection
+from seqlra.rules import Backprop, BackwardPass, LayerView, LRADiff, LRAFeedback
+from seqlra.rules.views import Selection
 
 GRAPHS: dict[str, Any] = {
     "mlp": small_mlp,
@@ -125,7 +125,7 @@ def test_depth_counts_the_subgraphs_that_were_updated() -> None:
     assert update(graph, LRAFeedback(), x, t).depth == 4
     assert update(graph, LRAFeedback(epsilon=1e9), x, t).depth == 0
     losses = update(graph, LRAFeedback(), x, t)
-    top = losses.walk.output_loss(3).value(losses.activity.h[3], losses.walk.targets[3])
+    top = losses.backward.view(3).output_loss.value(losses.forward.h[3], losses.backward.targets[3])
     between = top.sort().values[3].item()  # three of the six samples have a smaller loss
     below = LRAFeedback(beta=1e-9, epsilon=between)  # nothing under the output has a loss to speak of
     assert update(graph, below, x, t).depth == pytest.approx(0.5)
@@ -175,9 +175,9 @@ def test_skipped_samples_leave_the_computation() -> None:
     graph = filled(small_mlp())
     inputs, targets = batch_for(graph)
     whole = update(graph, LRAFeedback(), as_rows(inputs), as_rows(targets))
-    losses = whole.walk.output_loss(3).value(whole.activity.h[3], whole.walk.targets[3])
+    losses = whole.backward.view(3).output_loss.value(whole.forward.h[3], whole.backward.targets[3])
     half = LRAFeedback(epsilon=losses.sort().values[3].item(), skip=True)
-    errors = update(graph, half, as_rows(inputs), as_rows(targets)).walk.errors
+    errors = update(graph, half, as_rows(inputs), as_rows(targets)).backward.errors
     assert [d.shape[0] for d in errors if d is not None][-1] == 3
 
 
@@ -185,9 +185,9 @@ def test_a_walk_ends_with_its_last_row() -> None:
     class Counting(LRAFeedback):
         asked: ClassVar[int] = 0
 
-        def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
+        def error(self, layer: LayerView, incoming: Tensor) -> Any:
             Counting.asked += 1
-            return super().hidden_error(walk, tie, rows, incoming)
+            return super().error(layer, incoming)
 
     graph = filled(small_mlp())
     inputs, targets = (as_rows(named) for named in batch_for(graph))

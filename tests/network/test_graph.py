@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
 
-from seqlra import Connection, Graph, Input, LRAFeedback, SeqlraError, Subgraph, mlp, run, update
+from seqlra import Connection, Graph, Input, LRAFeedback, SeqlraError, Subgraph, mlp, update
 from seqlra.network.losses import LOCAL_LOSSES, OUTPUT_LOSSES
 from seqlra.network.units import ACTIVATIONS
 
@@ -109,7 +109,7 @@ def test_an_mlp_without_hidden_layers_is_one_subgraph() -> None:
     graph = filled(mlp(5, [], 3))
     x = torch.randn(6, 5)
     expected = (x @ graph.weights["W1"] + graph.biases["b1"]).softmax(-1)
-    torch.testing.assert_close(run(graph, x), expected.detach())
+    torch.testing.assert_close(graph(x), expected.detach())
 
 
 def test_a_connection_given_by_name_has_weights_and_feedback_of_its_own() -> None:
@@ -122,7 +122,7 @@ def test_a_connection_given_by_name_has_weights_and_feedback_of_its_own() -> Non
 def test_a_subgraph_can_do_without_a_bias() -> None:
     graph = Graph([X, Subgraph("out", 3, ["x"], bias=None, **OUT)])  # type: ignore[arg-type]
     assert len(graph.biases) == 0
-    assert torch.equal(run(graph, torch.randn(6, 5)), torch.full((6, 3), 1 / 3))
+    assert torch.equal(graph(torch.randn(6, 5)), torch.full((6, 3), 1 / 3))
 
 
 def test_what_is_trained_is_weights_and_biases_but_not_feedback() -> None:
@@ -153,9 +153,9 @@ def test_a_state_dict_makes_the_same_network_again() -> None:
     torch.save(graph.state_dict(), file)
     file.seek(0)
     again = Graph(skip_net()).double()
-    assert not torch.equal(run(again, inputs), run(graph, inputs))
+    assert not torch.equal(again(inputs), graph(inputs))
     again.load_state_dict(torch.load(file))
-    assert torch.equal(run(again, inputs), run(graph, inputs))
+    assert torch.equal(again(inputs), graph(inputs))
     update(graph, LRAFeedback(), inputs, targets)
     update(again, LRAFeedback(), inputs, targets)
     assert_same(updates(again), updates(graph), 1e-15)
@@ -164,11 +164,11 @@ def test_a_state_dict_makes_the_same_network_again() -> None:
 def test_a_copy_is_a_network_of_its_own() -> None:
     graph = filled(small_mlp())
     x = torch.randn(6, 5)
-    twin, before = copy.deepcopy(graph), run(graph, x)
+    twin, before = copy.deepcopy(graph), graph(x)
     for tensor in twin.state_dict().values():
         tensor.mul_(2)
-    assert torch.equal(run(graph, x), before)
-    assert not torch.equal(run(twin, x), before)
+    assert torch.equal(graph(x), before)
+    assert not torch.equal(twin(x), before)
     assert not torch.equal(twin.feedback["E2"], graph.feedback["E2"])
 
 
@@ -176,33 +176,33 @@ def test_a_graph_moves_to_another_precision_as_a_whole() -> None:
     graph = filled(small_mlp()).to(torch.float32)
     assert {tensor.dtype for tensor in graph.state_dict().values()} == {torch.float32}
     x, t = torch.randn(6, 5, dtype=torch.float32), torch.randint(3, (6,))
-    assert run(graph, x).dtype == torch.float32
+    assert graph(x).dtype == torch.float32
     update(graph, LRAFeedback(c1=0.1), x, t)
     assert {grad.dtype for grad in updates(graph).values()} == {torch.float32}
     with pytest.raises(SeqlraError, match=r"float64, the graph torch\.float32"):
-        run(graph, x.double())
+        graph(x.double())
 
 
 def test_a_stack_leads_every_tensor() -> None:
     alone, stacked = Graph(skip_net()), Graph(skip_net(), stack=3)
     for name, tensor in stacked.state_dict().items():
         assert tensor.shape == (3, *alone.state_dict()[name].shape), name
-    assert run(stacked, torch.randn(6, 5)).shape == (3, 6, 3)
-    assert run(alone, torch.randn(6, 5)).shape == (6, 3)
+    assert stacked(torch.randn(6, 5)).shape == (3, 6, 3)
+    assert alone(torch.randn(6, 5)).shape == (6, 3)
 
 
 def test_a_stack_of_one_has_the_axis_all_the_same() -> None:
-    assert run(Graph(small_mlp(), stack=1), torch.randn(6, 5)).shape == (1, 6, 3)
+    assert Graph(small_mlp(), stack=1)(torch.randn(6, 5)).shape == (1, 6, 3)
 
 
 def test_each_model_of_a_stack_may_have_inputs_of_its_own() -> None:
     stacked = filled(small_mlp(), stack=2)
     x = torch.randn(2, 6, 5)
-    out = run(stacked, x)
+    out = stacked(x)
     for s in range(2):
         alone = Graph(small_mlp()).double()
         alone.load_state_dict({name: tensor[s] for name, tensor in stacked.state_dict().items()})
-        torch.testing.assert_close(out[s], run(alone, x[s]))
+        torch.testing.assert_close(out[s], alone(x[s]))
 
 
 def line_of(graph: Graph, name: str) -> str:
@@ -223,7 +223,7 @@ def test_the_repr_has_a_line_for_every_subgraph() -> None:
 def test_the_repr_says_what_runs_together_and_which_errors_walk_back() -> None:
     for across in (False, True):
         graph = Graph(chain_over_time(4, across))
-        assert "3 more copies" in line_of(graph, "hidden[1]")
+        assert "3 more steps" in line_of(graph, "hidden[1]")
         assert ("back through time" in line_of(graph, "hidden[1]")) == across
         assert "back through time" not in line_of(graph, "output[1]")
 
@@ -272,7 +272,7 @@ def test_rows_of_a_step_stand_in_the_order_of_the_steps() -> None:
     nodes += [Subgraph(f"out[{t}]", 3, [Connection(f"x[{t}]", "W")], loss="gaussian", bias=None) for t in (10, 9)]
     graph = filled(nodes)
     inputs, _ = batch_for(graph)
-    out = run(graph, torch.cat([inputs["x[9]"], inputs["x[10]"]]))
+    out = graph(torch.cat([inputs["x[9]"], inputs["x[10]"]]))
     expected = torch.cat([inputs["x[9]"], inputs["x[10]"]]) @ graph.weights["W"].detach()
     torch.testing.assert_close(out, expected)
 

@@ -21,7 +21,6 @@ from seqlra import (
     SeqlraError,
     Subgraph,
     initialize,
-    run,
     update,
 )
 from seqlra.engine.initialization import WEIGHT_INITS
@@ -166,8 +165,8 @@ GRAPHS: dict[str, tuple[Any, dict[str, list[int]]]] = {
 @pytest.mark.parametrize(("nodes", "copies"), GRAPHS.values(), ids=GRAPHS.keys())
 def test_copies_that_read_alike_run_together(nodes: Any, copies: dict[str, list[int]]) -> None:
     found: dict[str, list[int]] = {}
-    for tied in sorted(Graph(nodes()).ties, key=lambda tied: tied.first):
-        found.setdefault(tied.base, []).append(tied.copies)
+    for layer in sorted(Graph(nodes()).layers, key=lambda layer: layer.first):
+        found.setdefault(layer.name, []).append(layer.steps)
     assert found == copies
 
 
@@ -230,11 +229,11 @@ def test_a_tie_comes_after_everything_it_reads() -> None:
     for nodes, _ in GRAPHS.values():
         graph, done = Graph(nodes()), {node.name for node in Graph(nodes()).inputs}
         blocks = {
-            base: sorted(n.name for n in graph.nodes if n.name.split("[")[0] == base) for base in graph.layout.bases
+            base: sorted(n.name for n in graph.nodes if n.name.split("[")[0] == base) for base in graph.layout.buffers
         }
-        for tied in graph.ties:
-            for copy in range(tied.copies):
-                name = blocks[tied.base][tied.first + copy]
+        for layer in graph.layers:
+            for copy in range(layer.steps):
+                name = blocks[layer.name][layer.first + copy]
                 subgraph = next(node for node in graph.subgraphs if node.name == name)
                 assert all(read.source in done for read in subgraph.reads), name
                 done.add(name)
@@ -273,7 +272,7 @@ def test_a_stream_in_two_chunks_is_the_stream_in_one(g: str | None) -> None:
     chunks = []
     for chunk in (slice(0, 6), slice(6, 12)):
         step = update(half, LRAFeedback(reduction="sum"), {"x": x[chunk], "hidden": state}, t[chunk])
-        state = step.activity.carried()["hidden"]
+        state = step.forward.carried()["hidden"]
         chunks.append(step.output)
         for name, grad in updates(half).items():
             total[name] += grad
@@ -289,7 +288,7 @@ def test_hidden_states_are_those_of_the_recurrence_step_by_step() -> None:
     for t in range(1, 6):
         z = torch.tanh(inputs[f"x[{t}]"] @ w["weights.W"] + z @ w["weights.V"] + w["biases.b"])
         expected.append((z @ w["weights.U"] + w["biases.c"]).softmax(-1))
-    torch.testing.assert_close(run(graph, as_rows(inputs)), torch.cat(expected))
+    torch.testing.assert_close(graph(as_rows(inputs)), torch.cat(expected))
 
 
 def test_copies_of_different_sizes_are_refused() -> None:
@@ -307,7 +306,7 @@ def test_a_name_with_and_without_a_step_is_refused() -> None:
 # copies are alike only if they have the same g, so `discretizer` must not make a new one at every call
 @pytest.mark.parametrize("g", DISCRETIZERS)
 def test_copies_with_a_discretizer_given_by_name_run_together(g: str) -> None:
-    assert [tied.copies for tied in Graph(chain_over_time(4, g=g)).ties] == [4, 4]
+    assert [layer.steps for layer in Graph(chain_over_time(4, g=g)).layers] == [4, 4]
 
 
 # Algorithm 1 runs the reader anew, h = W z + b: all that it reads of a subgraph changes, feedback or not
@@ -410,9 +409,9 @@ def test_the_output_of_a_run_is_that_of_the_last_subgraph_in_the_list(names: tup
     graph = filled(two_outputs(*names))
     inputs, targets = batch_for(graph)
     step = update(graph, LRAFeedback(), as_rows(inputs), as_rows(targets))
-    last = next(i for i, tied in enumerate(graph.ties) if tied.base == names[1])
-    torch.testing.assert_close(run(graph, as_rows(inputs)), step.activity.z[last])
-    torch.testing.assert_close(step.output, step.activity.z[last])
+    last = next(i for i, layer in enumerate(graph.layers) if layer.name == names[1])
+    torch.testing.assert_close(graph(as_rows(inputs)), step.forward.z[last])
+    torch.testing.assert_close(step.output, step.forward.z[last])
 
 
 def test_an_output_that_falls_into_two_ties_is_still_one_output() -> None:
@@ -421,8 +420,8 @@ def test_an_output_that_falls_into_two_ties_is_still_one_output() -> None:
     step = update(graph, Backprop(), as_rows(inputs), as_rows(targets))
     assert_same(updates(graph), Twin(graph).updates(inputs, targets, "mean"))
     torch.testing.assert_close(step.loss, Twin(graph).loss(inputs, targets).detach() / 18)
-    ties = sorted((tied.first, i) for i, tied in enumerate(graph.ties) if tied.base == "out")
-    wrong = torch.cat([step.activity.z[i] for _, i in ties]).argmax(-1) != as_rows(targets)["out"]
+    ties = sorted((layer.first, i) for i, layer in enumerate(graph.layers) if layer.name == "out")
+    wrong = torch.cat([step.forward.z[i] for _, i in ties]).argmax(-1) != as_rows(targets)["out"]
     torch.testing.assert_close(step.mistakes, wrong.double().mean())
 
 
@@ -439,11 +438,11 @@ def test_a_chunk_starts_from_the_null_state_or_from_what_the_last_one_carried(no
     graph = filled(nodes())
     inputs, _ = batch_for(graph)
     states = {name for name in inputs if not name.startswith("x")}
-    expected = run(graph, as_rows({**inputs, **{name: torch.zeros_like(inputs[name]) for name in states}}))
+    expected = graph(as_rows({**inputs, **{name: torch.zeros_like(inputs[name]) for name in states}}))
     given = {"x": as_rows(inputs)["x"]}
-    torch.testing.assert_close(run(graph, {**given, **null_state(graph, 6)}), expected)
+    torch.testing.assert_close(graph({**given, **null_state(graph, 6)}), expected)
     first = ForwardPass(graph, {**given, **null_state(graph, 6)})
-    assert run(graph, {**given, **first.carried()}).shape == expected.shape
+    assert graph({**given, **first.carried()}).shape == expected.shape
 
 
 # over one step nothing is recurrent in the tie, but V is a recurrent weight all the same

@@ -17,7 +17,6 @@ from seqlra import (
     Backprop,
     Connection,
     Discretizer,
-    Graph,
     Input,
     LocalLoss,
     LRADiff,
@@ -27,12 +26,10 @@ from seqlra import (
     SeqlraError,
     Subgraph,
     mlp,
-    run,
     update,
 )
 from seqlra.engine.reference import compute_update_direction
-from seqlra.network.layers import Read
-from seqlra.rules import BackwardPass, Rows
+from seqlra.rules import ConnectionView, LayerView
 
 
 def larger_of_a_pair(z: Tensor) -> Tensor:
@@ -90,7 +87,7 @@ def test_an_mlp_of_own_units_trains_and_stays_with_the_reference(g: Discretizer 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 def test_an_rnn_of_own_units_and_an_own_output_stays_with_the_reference(rule: Any) -> None:
     graph = filled(own_elman())
-    assert [tied.copies for tied in graph.ties] == [4, 4]
+    assert [layer.steps for layer in graph.layers] == [4, 4]
     inputs, _ = batch_for(graph)
     targets = {node.name: torch.randint(2, (6, 3)).double() for node in graph.outputs}
     optimizer = torch.optim.SGD(graph.parameters(), lr=0.1)
@@ -114,7 +111,7 @@ def test_an_own_output_makes_the_output_of_a_run() -> None:
     graph, x = filled(mlp(5, [7], 3, output=YES_OR_NO)), torch.randn(6, 5)
     own = {name: p.detach() for name, p in graph.named_parameters()}
     h = torch.tanh(x @ own["weights.W1"] + own["biases.b1"]) @ own["weights.W2"] + own["biases.b2"]
-    torch.testing.assert_close(run(graph, x), torch.sigmoid(h))
+    torch.testing.assert_close(graph(x), torch.sigmoid(h))
 
 
 def test_an_own_discretizer_competes_in_blocks_that_must_divide() -> None:
@@ -129,11 +126,11 @@ class Halved(Rule):
     name: ClassVar[str] = "halved"
     about: ClassVar[str] = "half as much, each layer down"
 
-    def feedback_matrix(self, graph: Graph, read: Read) -> Tensor | None:
-        return graph.weights[read.weight].mT / 2
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
+        return connection.weight.mT / 2
 
-    def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
-        return incoming * walk.f(tie).derivative(*walk.state(tie, rows))
+    def error(self, layer: LayerView, incoming: Tensor) -> Any:
+        return incoming * layer.derivative
 
 
 def test_a_rule_of_ones_own_runs_on_the_same_walk() -> None:

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from seqlra import Graph, initialize, mlp, run
+from seqlra import Graph, initialize, mlp
 from seqlra.analysis import plotting
 from seqlra.errors import SeqlraError
 from seqlra.paper import figure2, figure3, figure4, figure5, figure6, figure7, panels, table1, table4
@@ -449,7 +449,7 @@ def test_the_hidden_layers_are_those_that_lead_to_the_output() -> None:
     z1 = torch.tanh(x @ graph.weights["W1"] + graph.biases["b1"])
     assert np.allclose(first, z1.detach(), atol=1e-6)
     answer = torch.softmax(torch.from_numpy(second) @ graph.weights["W3"] + graph.biases["b3"], -1)
-    assert torch.allclose(answer, run(graph, x), atol=1e-6)
+    assert torch.allclose(answer, graph(x), atol=1e-6)
 
 
 def test_after_as_many_epochs_as_the_paper_all_images_are_laid_out(

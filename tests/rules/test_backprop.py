@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from twin import FUNCTIONS, Twin
 
-from seqlra import Backprop, Connection, Graph, Input, Subgraph, initialize, mlp, run, update
+from seqlra import Backprop, Connection, Graph, Input, Subgraph, initialize, mlp, update
 
 REDUCTIONS = ["sum", "mean"]
 
@@ -103,7 +103,7 @@ def test_backprop_over_time_is_that_of_torch_rnn(steps: int, across: bool, outpu
         "biases.c": theirs["output.bias"],
     }
     assert_same(updates(graph), expected)
-    torch.testing.assert_close(step.activity.carried()["hidden"], last[0].detach())
+    torch.testing.assert_close(step.forward.carried()["hidden"], last[0].detach())
     torch.testing.assert_close(step.loss, loss.detach() / len(h))
 
 
@@ -144,7 +144,7 @@ def test_class_probabilities_are_the_softmax_of_the_output() -> None:
     graph, x = filled(mlp(5, [7], 3)), torch.randn(6, 5)
     own = dict(graph.named_parameters())
     h = torch.tanh(x @ own["weights.W1"] + own["biases.b1"]) @ own["weights.W2"] + own["biases.b2"]
-    torch.testing.assert_close(run(graph, x), h.softmax(-1).detach())
+    torch.testing.assert_close(graph(x), h.softmax(-1).detach())
 
 
 def test_from_null_weights_backprop_moves_the_top_alone() -> None:

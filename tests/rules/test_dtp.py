@@ -49,24 +49,24 @@ def test_with_exact_inverses_of_an_orthogonal_linear_net_hidden_updates_are_step
     step = update(graph, rule, x, t)
     expected = {name: grad * (1 if name.endswith("4") else 0.37) for name, grad in exact.items()}
     assert_same(updates(graph), expected)
-    assert (step.walk.targets[0] - step.activity.z[0]).abs().max() > 1e-3
+    assert (step.backward.targets[0] - step.forward.z[0]).abs().max() > 1e-3
 
 
 def test_targets_follow_the_difference_through_the_inverse() -> None:
     rule = DTP(target_step=0.7)
     graph = equipped(mlp(5, [12, 8, 4], 3, "tanh"), rule)
-    graph.memory["E2 bias"].normal_()
+    graph.rule_state["E2 bias"].normal_()
     before = {name: tensor.clone() for name, tensor in graph.state_dict().items()}
     step = update(graph, rule, *batch())
-    z, error = step.activity.z, step.walk.errors[3]
+    z, error = step.forward.z, step.backward.errors[3]
     assert error is not None
     y3 = z[2] - 0.7 * error @ graph.weights["W4"].detach().mT
     y2 = z[1] + torch.tanh(y3 @ before["feedback.E3"]) - torch.tanh(z[2] @ before["feedback.E3"])
-    c = before["memory.E2 bias"]
+    c = before["rule_state.E2 bias"]
     y1 = z[0] + torch.tanh(y2 @ before["feedback.E2"] + c) - torch.tanh(z[1] @ before["feedback.E2"] + c)
     for layer, y in enumerate((y1, y2, y3)):
-        torch.testing.assert_close(step.walk.targets[layer], y)
-        torch.testing.assert_close(step.walk.errors[layer], (z[layer] - y) * (1 - z[layer] ** 2))
+        torch.testing.assert_close(step.backward.targets[layer], y)
+        torch.testing.assert_close(step.backward.errors[layer], (z[layer] - y) * (1 - z[layer] ** 2))
 
 
 def test_without_an_error_at_the_top_no_layer_moves_whatever_the_inverses() -> None:
@@ -96,29 +96,29 @@ def reconstruction(graph: Graph, u: Tensor, weight: Tensor, bias: Tensor, f: Any
 def test_an_inverse_descends_its_reconstruction_loss(f: str, g: str | None, torch_f: Any, torch_g: Any) -> None:
     rule = DTP()
     graph = equipped(mlp(5, [12, 8, 4], 3, f, g), rule)
-    graph.memory["E2 bias"].normal_()
+    graph.rule_state["E2 bias"].normal_()
     step = update(graph, DTP(inverse_steps=0), *batch())
-    (reader,) = graph.ties[0].readers
+    (reader,) = graph.layers[0].out_of
     u = torch.randn(6, 12)
-    weight, bias = graph.feedback["E2"].clone().requires_grad_(), graph.memory["E2 bias"].clone().requires_grad_()
+    weight, bias = graph.feedback["E2"].clone().requires_grad_(), graph.rule_state["E2 bias"].clone().requires_grad_()
     grads = torch.autograd.grad(reconstruction(graph, u, weight, bias, torch_f, torch_g), [weight, bias])
-    for ours, theirs in zip(rule.inverse_gradient(step.walk, 0, reader, u), grads, strict=True):
+    for ours, theirs in zip(rule.inverse_gradient(step.backward.view(0), reader, u), grads, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_the_inner_optimizer_is_rmsprop() -> None:
     rule = DTP(noise=0, inverse_lr=0.01, inverse_decay=0.9, inverse_steps=2)
     graph = equipped(mlp(5, [12, 8, 4], 3, "tanh"), rule)
-    weight, bias = graph.feedback["E2"].clone().requires_grad_(), graph.memory["E2 bias"].clone().requires_grad_()
+    weight, bias = graph.feedback["E2"].clone().requires_grad_(), graph.rule_state["E2 bias"].clone().requires_grad_()
     optimizer = torch.optim.RMSprop([weight, bias], lr=0.01, alpha=0.9, eps=1e-8)
     for _ in range(2):
         step = update(graph, rule, *batch())
         for _ in range(2):
             optimizer.zero_grad()
-            reconstruction(graph, step.activity.z[0], weight, bias, torch.tanh, lambda u: u).backward()
+            reconstruction(graph, step.forward.z[0], weight, bias, torch.tanh, lambda u: u).backward()
             optimizer.step()
     torch.testing.assert_close(graph.feedback["E2"], weight.detach())
-    torch.testing.assert_close(graph.memory["E2 bias"], bias.detach())
+    torch.testing.assert_close(graph.rule_state["E2 bias"], bias.detach())
 
 
 def test_inverses_are_learned_at_noisy_inputs() -> None:
@@ -130,7 +130,7 @@ def test_inverses_are_learned_at_noisy_inputs() -> None:
         x, t = torch.ones(6, 5), torch.zeros(6, dtype=torch.long)
         torch.manual_seed(seed)
         update(graph, rule, x, t)
-        taught.append(graph.memory["E2 mean square"].clone())
+        taught.append(graph.rule_state["E2 mean square"].clone())
     assert torch.equal(taught[0], taught[1])
     assert not torch.allclose(taught[2], taught[0])
     assert not torch.allclose(taught[2], taught[3])
@@ -149,7 +149,7 @@ def test_what_is_learned_is_kept_with_the_graph_and_comes_back_with_it() -> None
         torch.manual_seed(5)
         steps.append(update(g, rule, x, t))
     assert_same(updates(again), updates(graph), 0.5e-16)
-    assert all(torch.equal(graph.memory[name], again.memory[name]) for name in graph.memory)
+    assert all(torch.equal(graph.rule_state[name], again.rule_state[name]) for name in graph.rule_state)
 
 
 def test_each_model_of_a_stack_is_the_model_alone() -> None:

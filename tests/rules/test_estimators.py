@@ -25,7 +25,6 @@ from seqlra import (
     elman,
     initialize,
     mlp,
-    run,
     update,
 )
 
@@ -71,7 +70,7 @@ def test_an_ste_is_autograd_through_a_draw_that_passes_gradients_on(rule: Rule, 
     source = x
     for layer in (1, 2):
         h = source @ own[f"weights.W{layer}"] + own[f"biases.b{layer}"]
-        source = unit(h, step.activity.output(layer - 1))
+        source = unit(h, step.forward.output(layer - 1))
     loss = cross_entropy(source @ own["weights.W3"] + own["biases.b3"], t)
     assert_same(updates(graph), dict(zip(own, torch.autograd.grad(loss, list(own.values())), strict=True)))
 
@@ -83,7 +82,7 @@ def test_an_ste_over_time_is_autograd_too(rule: Rule, unit: Callable[..., Tensor
     x, t, state = torch.randn(3, 8, 4), torch.randint(3, (3, 8)), torch.randint(2, (8, 6)).double()
     step = update(graph, rule, {"x": x.flatten(0, 1), "hidden": state}, t.flatten())
     own = {name: p.detach().clone().requires_grad_() for name, p in graph.named_parameters()}
-    drawn, loss = step.activity.output(0).unflatten(0, (3, 8)), torch.zeros(())
+    drawn, loss = step.forward.output(0).unflatten(0, (3, 8)), torch.zeros(())
     for now in range(3):
         h = x[now] @ own["weights.W"] + state @ own["weights.V"] + own["biases.b"]
         state = unit(h, drawn[now])
@@ -107,9 +106,9 @@ def test_a_network_runs_with_the_slope_that_it_has() -> None:
     for progress, slope in ((0.0, 1.0), (0.5, 2.5), (1.0, 4.0)):
         rule.anneal(graph, progress)
         z = torch.tanh(slope * (x @ own["weights.W1"] + own["biases.b1"]))
-        torch.testing.assert_close(run(graph, x), (z @ own["weights.W2"] + own["biases.b2"]).softmax(-1))
+        torch.testing.assert_close(graph(x), (z @ own["weights.W2"] + own["biases.b2"]).softmax(-1))
     shared = graph.sharing(mlp(5, [9], 3, "tanh"))
-    torch.testing.assert_close(run(shared, x), run(graph, x))
+    torch.testing.assert_close(shared(x), graph(x))
 
 
 def states(bits: int) -> Tensor:
@@ -203,10 +202,10 @@ def test_the_baseline_is_the_ratio_of_the_running_means_of_earlier_batches() -> 
     for number in range(4):
         x, t = torch.randn(9, 4), torch.randint(3, (9,))
         step = update(graph, rule, x, t)
-        loss = cross_entropy(step.activity.h[1], t, reduction="none").unsqueeze(-1)
-        score = step.activity.output(0) - step.activity.z[0]
+        loss = cross_entropy(step.forward.h[1], t, reduction="none").unsqueeze(-1)
+        score = step.forward.output(0) - step.forward.z[0]
         baseline = weighted / weight if number else torch.zeros(5)
-        torch.testing.assert_close(step.walk.errors[0], (loss - baseline) * score)
+        torch.testing.assert_close(step.backward.errors[0], (loss - baseline) * score)
         weighted = 0.75 * weighted + 0.25 * (score.square() * loss).mean(0)
         weight = 0.75 * weight + 0.25 * score.square().mean(0)
 
@@ -220,9 +219,9 @@ def test_each_model_of_a_stack_is_the_model_alone(rule: Rule) -> None:
     step = update(stacked, rule, x, t)
     for s in range(2):
         for tie in range(2):  # with the same draws the score and the loss are those of the slice
-            score = step.activity.output(tie)[s] - step.activity.z[tie][s]
-            loss = cross_entropy(step.activity.h[2][s], t, reduction="none").unsqueeze(-1)
-            torch.testing.assert_close(step.walk.errors[tie][s], loss * score)
+            score = step.forward.output(tie)[s] - step.forward.z[tie][s]
+            loss = cross_entropy(step.forward.h[2][s], t, reduction="none").unsqueeze(-1)
+            torch.testing.assert_close(step.backward.errors[tie][s], loss * score)
 
 
 @pytest.mark.parametrize("units", [("tanh", "sign"), ("sigmoid", None), ("tanh", None)])
@@ -244,8 +243,8 @@ def test_losses_of_earlier_steps_are_not_a_units_doing() -> None:
     graph = initialize(filled(elman(4, [5], 3, 3, "sigmoid", "bernoulli")), 3, rule=Reinforce())
     t = torch.randint(3, (18,))
     step = update(graph, Reinforce(), as_rows({"x": torch.randn(18, 4), "hidden": torch.zeros(6, 5)}), t)
-    losses = cross_entropy(step.activity.h[1], t, reduction="none").view(3, 6)
-    score = (step.activity.output(0) - step.activity.z[0]).view(3, 6, 5)
+    losses = cross_entropy(step.forward.h[1], t, reduction="none").view(3, 6)
+    score = (step.forward.output(0) - step.forward.z[0]).view(3, 6, 5)
     for now in range(3):
-        error = step.walk.errors[0].view(3, 6, 5)[now]
+        error = step.backward.errors[0].view(3, 6, 5)[now]
         torch.testing.assert_close(error, losses[now:].sum(0).unsqueeze(-1) * score[now])

@@ -136,12 +136,12 @@ def test_dfa_reaches_every_layer_of_a_deep_recurrent_network() -> None:
     graph = equipped(elman(5, [6, 7], 3, steps=4))
     inputs, targets = map(as_rows, batch_for(graph))
     step = update(graph, DirectFeedbackAlignment(reduction="sum"), inputs, targets)
-    ties = {tied.base: i for i, tied in enumerate(graph.ties)}
-    error = step.walk.errors[ties["output"]]
+    ties = {layer.name: i for i, layer in enumerate(graph.layers)}
+    error = step.backward.errors[ties["output"]]
     for layer in ("hidden1", "hidden2"):
-        z = step.activity.z[ties[layer]]
+        z = step.forward.z[ties[layer]]
         torch.testing.assert_close(
-            step.walk.errors[ties[layer]], error @ graph.feedback[f"B-output-{layer}"] * (1 - z * z)
+            step.backward.errors[ties[layer]], error @ graph.feedback[f"B-output-{layer}"] * (1 - z * z)
         )
 
 
@@ -150,18 +150,18 @@ def test_dfa_sums_the_errors_of_the_outputs_that_depend_on_a_subgraph(first: boo
     graph = equipped(two_outputs(first))
     inputs, targets = batch_for(graph)
     step = update(graph, DirectFeedbackAlignment(), inputs, targets)
-    ties = {tied.base: i for i, tied in enumerate(graph.ties)}
-    one, two = (step.walk.errors[ties[name]] for name in ("one", "two"))
-    z = step.activity.z[ties["a"]]
+    ties = {layer.name: i for i, layer in enumerate(graph.layers)}
+    one, two = (step.backward.errors[ties[name]] for name in ("one", "two"))
+    z = step.forward.z[ties["a"]]
     expected = (one @ graph.feedback["B-one-a"] + two @ graph.feedback["B-two-a"]) * z * (1 - z)
-    torch.testing.assert_close(step.walk.errors[ties["a"]], expected)
-    z = step.activity.z[ties["b"]]
-    torch.testing.assert_close(step.walk.errors[ties["b"]], two @ graph.feedback["B-two-b"] * (1 - z * z))
+    torch.testing.assert_close(step.backward.errors[ties["a"]], expected)
+    z = step.forward.z[ties["b"]]
+    torch.testing.assert_close(step.backward.errors[ties["b"]], two @ graph.feedback["B-two-b"] * (1 - z * z))
 
 
 def test_dfa_needs_an_output_at_every_step() -> None:
     nodes = [node for node in chain_over_time(4) if not (node.name.startswith("output") and node.name != "output[4]")]
-    with pytest.raises(SeqlraError, match=r"'hidden' has 4 copies, the output 'output' has 1"):
+    with pytest.raises(SeqlraError, match=r"'hidden' has 4 steps, the output 'output' has 1"):
         equipped(nodes)
 
 

@@ -12,7 +12,7 @@ from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, sk
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus, softsign
 
-from seqlra import Graph, LRADiff, mlp, run, update
+from seqlra import Graph, LRADiff, mlp, update
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -86,7 +86,7 @@ def test_lemma_1_holds_across_skips_and_shared_weights(reduction: str) -> None:
     b = torch.tanh(a @ w["weights.a-b"] + x @ w["weights.x-b"] + w["biases.b"])
     c = torch.tanh(x @ w["weights.x-a"] + b @ w["weights.b-c"] + bias_a)
     top = c @ w["weights.c-out"] + a @ w["weights.a-out"] + w["biases.out"]
-    torch.testing.assert_close(run(graph, inputs), top.softmax(-1).detach())
+    torch.testing.assert_close(graph(inputs), top.softmax(-1).detach())
     loss = cross_entropy(top, targets["out"], reduction=reduction)
     assert_same(updates(graph), dict(zip(w, torch.autograd.grad(loss, list(w.values())), strict=True)))
 

@@ -23,7 +23,6 @@ from seqlra import (
     Subgraph,
     initialize,
     mlp,
-    run,
     update,
 )
 from seqlra.network.losses import LOCAL_LOSSES
@@ -176,10 +175,10 @@ def test_the_mean_over_time_is_over_all_predictions() -> None:
 def test_a_target_brings_the_subgraph_above_closer_to_its_own(loss: str, steps: int, c2: float | None) -> None:
     graph = filled(small_mlp(loss=loss))
     inputs, targets = batch_for(graph)
-    walk = update(graph, LRADiff(beta=1e-3, steps=steps, c2=c2), inputs, targets).walk
+    walk = update(graph, LRADiff(beta=1e-3, steps=steps, c2=c2), inputs, targets).backward
     for layer in (1, 2, 3):
         weight, bias = graph.weights[f"W{layer + 1}"], graph.biases[f"b{layer + 1}"]
-        before = _loss_above(layer, walk.activity.z[layer - 1] @ weight + bias, walk.targets[layer], loss)
+        before = _loss_above(layer, walk.forward.z[layer - 1] @ weight + bias, walk.targets[layer], loss)
         after = _loss_above(layer, walk.targets[layer - 1] @ weight + bias, walk.targets[layer], loss)
         assert (after < before).all(), f"layer {layer}"
 
@@ -235,7 +234,7 @@ def one_sample_nearly_right() -> tuple[Graph, Tensor, Tensor, float]:
     with torch.no_grad():
         graph.biases["b3"].copy_(torch.tensor([25.0, 0.0, 0.0]))
     x, t = torch.randn(5, 5), torch.tensor([1, 2, 1, 0, 2])
-    losses = -run(graph, x)[range(5), t].log()
+    losses = -graph(x)[range(5), t].log()
     assert (losses < 1e-6).tolist() == [False, False, False, True, False]
     return graph, x, t, 1e-5
 
@@ -269,7 +268,7 @@ def test_an_epsilon_of_the_outputs_leaves_the_other_samples_alone(rule: Any, ski
 def test_per_batch_the_mean_loss_decides_for_all(rule: Any) -> None:
     graph, x, t, epsilon = one_sample_nearly_right()
     settings: dict[str, Any] = {"beta": 1.0, "c2": None, "epsilon_per": "batch"}
-    mean = float(-run(graph, x)[range(5), t].log().mean())
+    mean = float(-graph(x)[range(5), t].log().mean())
     update(graph, rule(beta=1.0, c2=None), x, t)
     free = {name: grad.clone() for name, grad in updates(graph).items()}
     update(graph, rule(epsilon=epsilon, **settings), x, t)
@@ -300,7 +299,7 @@ def test_a_sample_that_is_skipped_contributes_nothing(rule: Any, monkeypatch: py
     settings: dict[str, Any] = {"beta": 1.0, "c2": None, "reduction": "sum"}
     step = update(graph, rule(epsilon=epsilon, skip=True, **settings), x, t)
     with_it = {name: grad.clone() for name, grad in updates(graph).items()}
-    assert [len(d) for d in step.walk.errors if d is not None] == [4, 4, 4]
+    assert [len(d) for d in step.backward.errors if d is not None] == [4, 4, 4]
     rest = torch.tensor([0, 1, 2, 4])
     update(graph, rule(**settings), x[rest], t[rest])
     assert_same(with_it, updates(graph))

@@ -21,8 +21,8 @@ import seqlra
 class Halved(seqlra.Backprop):
     factor: float = 0.5
 
-    def feedback_matrix(self, graph, read):
-        return super().feedback_matrix(graph, read) * self.factor
+    def feedback_matrix(self, connection):
+        return super().feedback_matrix(connection) * self.factor
 
 def not_a_rule():
     pass

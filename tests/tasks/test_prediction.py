@@ -39,7 +39,7 @@ def test_the_list_has_two_subgraphs_a_step_and_the_names_of_the_paper() -> None:
     assert [s.name for s in graph.subgraphs] == [f"{kind}[{t}]" for t in range(1, 5) for kind in ("hidden", "output")]
     assert {name: tuple(p.shape) for name, p in graph.weights.items()} == {"W": (5, 7), "V": (7, 7), "U": (7, 3)}
     assert {name: tuple(e.shape) for name, e in graph.feedback.items()} == {"E": (3, 7)}
-    assert [(tied.base, tied.copies, tied.recurrent) for tied in graph.ties] == [
+    assert [(layer.name, layer.steps, layer.recurrent) for layer in graph.layers] == [
         ("hidden", 4, True),
         ("output", 4, False),
     ]
@@ -47,7 +47,7 @@ def test_the_list_has_two_subgraphs_a_step_and_the_names_of_the_paper() -> None:
 
 def test_layers_are_ties_one_above_the_other() -> None:
     graph = Graph(elman(5, [7, 6], 3, steps=4))
-    assert [tied.base for tied in graph.ties] == ["hidden1", "hidden2", "output"]
+    assert [layer.name for layer in graph.layers] == ["hidden1", "hidden2", "output"]
     assert set(graph.weights) == {"W1", "V1", "W2", "V2", "U"}
     assert {name: tuple(e.shape) for name, e in graph.feedback.items()} == {"E1": (6, 7), "E2": (3, 6)}
 
@@ -89,7 +89,7 @@ class TestChunks:
         state = null_state(graph, self.BATCH)
         for x, t in chunks(series, length):
             step = update(graph, rule, {"x": x, **state}, t)
-            state = {name: carried.clone() for name, carried in step.activity.carried().items()}
+            state = {name: carried.clone() for name, carried in step.forward.carried().items()}
             for name, grad in updates(graph).items():
                 total[name] += grad
         return total

@@ -1,0 +1,257 @@
+"""The backward pass: from the outputs back to the first layer, the same for every rule.
+
+Errors go from layer to layer; a layer takes all its time steps at once. Where an error crosses a connection of a layer
+with itself, from later steps, there are two ways. The whole walk goes back step by step. A *window* of w steps goes
+over all layers w + 1 times, every time with all steps at once: an error that starts at step t gets as far as t - w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from seqlra.network.forward import ForwardPass, rows_of
+from seqlra.network.layers import ConnectionOutOf, Layer
+from seqlra.network.losses import OutputLoss
+from seqlra.rules.base import Rule, require
+from seqlra.rules.routes import ErrorRoute, error_routes, is_lagged
+from seqlra.rules.views import ConnectionView, LayerView, Rows, Selection
+
+Messages = list[Tensor | None]
+
+
+class BackwardPass:
+    """One pass from the outputs back to the first layer.
+
+    Attributes:
+        forward: the forward pass before it.
+        targets: by layer, what the data asks of an output; LRA-diff and DTP keep here what they ask of a hidden layer.
+        errors: by layer, ``d = dL/dh (*stack, rows, units)``; None where no error came.
+        messages: by layer, what crosses the connections into it: mostly the same.
+        rows: by layer, which rows ``errors`` has; None: all of them.
+        active: by layer, 1 for those of the rows of ``errors`` ``(*stack, rows)`` with which the rule goes on, 0 where
+            it halted; None: all.
+        predictions: rows of the outputs, over which a mean update is the mean.
+    """
+
+    ROWS_AT_ONCE = 256
+    """On the CPU a long chain of elementwise operations goes over blocks of rows that stay in its cache, rather than
+    through main memory at every link."""
+
+    WORTH_IT = 0.9
+    """Rows leave the computation once no more than this share of them is left: picking rows out costs time, too. With
+    the last of them the pass ends."""
+
+    def __init__(self, rule: Rule, forward: ForwardPass, targets: Tensor | Mapping[str, Tensor]) -> None:
+        self.rule, self.forward, self.graph = rule, forward, forward.graph
+        self.layers = layers = self.graph.layers
+        self.routes = error_routes(rule, self.graph)
+        self.errors: Messages = [None] * len(layers)
+        self.messages: Messages = [None] * len(layers)
+        self.rows: list[Selection | None] = [None] * len(layers)
+        self.active: list[Tensor | None] = [None] * len(layers)
+        self.targets: list[Tensor] = self._output_targets(targets)
+        self.predictions = sum(layers[i].steps for i in self.graph.layout.all_outputs) * forward.batch
+        through_time = any(route is not None and route.through_time for route in self.routes)
+        self.window = rule.window if through_time else None
+        for sweep in range(1 + min(self.window or 0, self._longest() - 1)):
+            self._sweep(sweep)
+
+    def view(self, number: int, rows: Rows | None = None) -> LayerView:
+        """These rows of a layer; all of them by default."""
+        everything = range(self.layers[number].steps)
+        return LayerView(self, number, rows or Rows(self.forward.rows(everything), everything))
+
+    def receiving(self, number: int, steps: range, messages: Messages) -> LayerView:
+        """These steps of a hidden layer, with what comes to them."""
+        route = self.routes[number]
+        assert route is not None
+        parts = tuple(part for c in route.connections if (part := c.within(steps)) is not None)
+        return LayerView(self, number, Rows(self.forward.rows(steps), steps), parts, messages)
+
+    def keep_active(self, number: int, rows: Rows, which: Tensor) -> None:
+        """Note with which of these rows ``(*stack, rows)`` the rule goes on."""
+        active = self.active[number]
+        if rows.selection is not None:  # its next part
+            self.active[number] = which if active is None else torch.cat((active, which))
+            return
+        if which.shape[-1] == self.forward.h[number].shape[-2]:
+            self.active[number] = which
+            return
+        if active is None:
+            active = self.active[number] = which.new_zeros(self.forward.h[number].shape[:-1])
+        active[..., rows.index] = which
+
+    def carried(self, steps: range, connections: Sequence[ConnectionOutOf], messages: Messages) -> Tensor | None:
+        """The sum of messages over connections, each through its matrix: ``(*stack, rows of steps, units)``."""
+        total: Tensor | None = None
+        for connection in connections:
+            message = messages[connection.reader]
+            matrix = self.rule.feedback_matrix(ConnectionView(self.graph, connection.connection))
+            if message is None or matrix is None:
+                continue
+            error = rows_of(message, self.forward.rows(connection.reader_steps)) @ matrix
+            if connection.steps != steps:
+                here = range(connection.steps.start - steps.start, connection.steps.stop - steps.start)
+                whole = error.new_zeros(*error.shape[:-2], len(steps) * self.forward.batch, error.shape[-1])
+                whole[..., self.forward.rows(here), :] = error
+                error = whole
+            total = error if total is None else total + error
+        return total
+
+    def all_rows(self, number: int, of: Messages | None = None) -> Tensor | None:
+        """The errors of a layer (or what it sends) with zeros in the rows that were left out."""
+        d, selection = (self.errors if of is None else of)[number], self.rows[number]
+        if d is None or selection is None:
+            return d
+        return torch.zeros_like(self.forward.h[number]).index_copy_(-2, selection.numbers, d)
+
+    def _longest(self) -> int:
+        return max(layer.steps for layer in self.layers)
+
+    def _sweep(self, sweep: int) -> None:
+        """Once over all layers, the last first; after the first time over those that errors through time come to."""
+        before = [self.all_rows(i, self.messages) for i in range(len(self.layers))] if sweep else None
+        for i, route in reversed(list(enumerate(self.routes))):
+            if sweep and (route is None or not route.through_time):
+                continue
+            if route is None:
+                self.errors[i] = self.messages[i] = self.rule.output_error(self.view(i))
+            elif route.connections:
+                self.rows[i] = self.active[i] = None
+                self._hidden(i, route, before)
+            if self.rule.skips:
+                self._leave_out(i)
+
+    def _hidden(self, i: int, route: ErrorRoute, before: Messages | None) -> None:
+        """One layer: all its steps at once, in blocks, or on the whole walk one after another, the last first."""
+        layer = self.layers[i]
+        if all(c.reader == i or self._ended(c.reader) for c in route.connections):
+            h = self.forward.h[i]
+            self._set(i, h.new_empty(0, h.shape[-1]))
+            self.rows[i] = Selection(h.new_empty(0, dtype=torch.long))
+            return
+        if route.row_by_row and self.rows[route.connections[0].reader] is not None:
+            self._selected(i, route.connections[0])
+            return
+        walks = route.recurrent and self.window is None
+        messages = self._messages_to(i, route, before)
+        at_once = 1 if walks else self._steps_at_once(layer)
+        if at_once >= layer.steps and route.reached is None:
+            found = self._error(i, range(layer.steps), messages)
+            if found is not None:
+                self._set(i, found)
+            return
+        self._in_parts(i, route.reached, at_once, messages, walks)
+
+    def _messages_to(self, i: int, route: ErrorRoute, before: Messages | None) -> Messages:
+        """What the readers of a layer send, in all their rows; in a window, its later steps what they sent before."""
+        messages = list(self.messages)
+        if self.rule.skips:
+            for connection in route.connections:
+                messages[connection.reader] = self.all_rows(connection.reader, self.messages)
+        if self.window is not None:
+            for connection in route.connections:
+                if is_lagged(self.graph, i, connection):
+                    messages[connection.reader] = None if before is None else before[connection.reader]
+        return messages
+
+    def _in_parts(
+        self, i: int, reached: tuple[bool, ...] | None, at_once: int, messages: Messages, walks: bool
+    ) -> None:
+        """Some steps of a layer after others, the last first; on the whole walk each sees those after it."""
+        layer, h = self.layers[i], self.forward.h[i]
+        mask = None
+        if reached is not None:  # the other steps have no target: they are as if the rule had halted there
+            mask = h.new_tensor(reached).repeat_interleave(self.forward.batch)
+            self.active[i] = mask.expand(h.shape[:-1]).clone()
+        d, e = torch.empty_like(h), None
+        if walks:
+            messages[i] = d
+        for stop in range(layer.steps, 0, -at_once):
+            steps = range(max(0, stop - at_once), stop)
+            no_target = reached is not None and not any(reached[step] for step in steps)
+            found = None if no_target else self._error(i, steps, messages)
+            rows = self.forward.rows(steps)
+            if isinstance(found, tuple):
+                if e is None:
+                    e = torch.zeros_like(h)
+                    if walks:
+                        messages[i] = e
+                found, e[..., rows, :] = found
+            d[..., rows, :] = 0 if found is None else found
+        self._set(i, d if e is None else (d, e))
+        active = self.active[i]
+        if mask is not None and active is not None:
+            self.active[i] = mask * active
+
+    def _error(self, i: int, steps: range, messages: Messages) -> Tensor | tuple[Tensor, Tensor] | None:
+        layer = self.receiving(i, steps, messages)
+        incoming = self.rule.incoming(layer)
+        return None if incoming is None else self.rule.error(layer, incoming)
+
+    def _set(self, i: int, found: Tensor | tuple[Tensor, Tensor]) -> None:
+        self.errors[i], self.messages[i] = found if isinstance(found, tuple) else (found, found)
+
+    def _steps_at_once(self, layer: Layer) -> int:
+        return layer.steps if self.forward.h[0].is_cuda else max(1, self.ROWS_AT_ONCE // self.forward.batch)
+
+    def _selected(self, i: int, connection: ConnectionOutOf) -> None:
+        """The rows alone in which the one reader still has an error."""
+        theirs, selection = self.messages[connection.reader], self.rows[connection.reader]
+        matrix = self.rule.feedback_matrix(ConnectionView(self.graph, connection.connection))
+        assert theirs is not None
+        assert selection is not None
+        assert matrix is not None
+        end = len(selection)
+        at_once = end if theirs.is_cuda else self.ROWS_AT_ONCE
+        found = []
+        for start in range(0, end, at_once):
+            part = slice(start, min(end, start + at_once))
+            layer = LayerView(self, i, Rows(part, None, selection))
+            error = self.rule.error(layer, rows_of(theirs, part) @ matrix)
+            found.append(error if isinstance(error, tuple) else (error, error))
+        d, e = (each[0] if len(each) == 1 else torch.cat(each) for each in zip(*found, strict=True))
+        self._set(i, (d, e))
+        self.rows[i] = selection
+
+    def _leave_out(self, i: int) -> None:
+        """Take the rows at which the rule halted out of the errors of a layer."""
+        d, e, active, before = self.errors[i], self.messages[i], self.active[i], self.rows[i]
+        if d is None or e is None or active is None or active.dim() > 1:  # models of a stack halt at different rows
+            return
+        still = active.nonzero().squeeze(-1)
+        if len(still) <= self.WORTH_IT * d.shape[-2]:
+            kept = d.index_select(-2, still)
+            self._set(i, (kept, kept if e is d else e.index_select(-2, still)))
+            self.rows[i] = Selection(still if before is None else before.numbers.index_select(0, still))
+            self.active[i] = None
+
+    def _ended(self, i: int) -> bool:
+        """Whether all rows of a layer have left."""
+        selection = self.rows[i]
+        return selection is not None and len(selection) == 0
+
+    def _output_targets(self, targets: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
+        names = [layer.name for layer in self.layers if layer.subgraph.is_output]
+        given = dict.fromkeys(names, targets) if isinstance(targets, Tensor) else dict(targets)
+        require(set(given) == set(names), f"the graph has the outputs {', '.join(names)}; targets: {', '.join(given)}")
+        nothing = self.forward.h[0].new_empty(0)
+        return [self._of_layer(given[a.name], a) if a.subgraph.is_output else nothing for a in self.layers]
+
+    def _of_layer(self, target: Tensor, layer: Layer) -> Tensor:
+        """The part of an output's targets that is for one of its layers, checked."""
+        loss, vectors = layer.subgraph.loss, target.dtype.is_floating_point
+        assert isinstance(loss, OutputLoss)
+        units, wanted = layer.subgraph.units, self.graph.layout.buffers[layer.name].blocks * self.forward.batch
+        fits = target.dim() == (2 if vectors else 1) or target.shape[:1] == self.graph.stack
+        fits = fits and (target.shape[-1] == units if vectors and target.dim() > 1 else not vectors and loss.classes)
+        kinds = f"vectors of {units}" + (" or class indices (integers)" if loss.classes else "")
+        given = f"{tuple(target.shape)} of {target.dtype}"
+        require(fits, f"the output {layer.name!r} takes {kinds} as targets; given: {given}")
+        rows = target.shape[-2] if vectors else target.shape[-1]
+        require(rows == wanted, f"the output {layer.name!r} has {wanted} rows; its targets have {rows}")
+        here = self.forward.rows(layer.blocks)
+        return target[..., here, :] if vectors else target[..., here]

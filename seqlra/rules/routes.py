@@ -1,0 +1,85 @@
+"""The routes of errors through a graph under a rule; the same for every mini-batch, so they are found once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from seqlra.network.graph import Graph
+from seqlra.network.layers import ConnectionOutOf
+from seqlra.rules.base import Rule
+
+
+class ErrorRoute(NamedTuple):
+    """How errors come to a hidden layer.
+
+    Attributes:
+        connections: over which connections; none: the layer has no target.
+        reached: to which of its steps; None: all.
+        recurrent: whether some come over connections of the layer with itself, from later steps.
+        through_time: whether such a connection lies anywhere on the way from the outputs.
+        row_by_row: whether there is one connection, whose row r above reads row r here, for all rows of both.
+    """
+
+    connections: tuple[ConnectionOutOf, ...]
+    reached: tuple[bool, ...] | None
+    recurrent: bool
+    through_time: bool
+    row_by_row: bool
+
+
+def error_routes(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
+    """For each layer the route of its errors; None for outputs. Kept with the graph."""
+    known: list[ErrorRoute | None] | None = graph.routes.get(rule)
+    if known is None:
+        known = graph.routes[rule] = _find_routes(rule, graph)
+    return known
+
+
+def is_lagged(graph: Graph, number: int, connection: ConnectionOutOf) -> bool:
+    """Whether it connects a layer with later steps of its own subgraph."""
+    return graph.layers[connection.reader].name == graph.layers[number].name
+
+
+def _find_routes(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
+    layers = graph.layers
+    found: list[ErrorRoute | None] = [None] * len(layers)
+    for i, layer in reversed(list(enumerate(layers))):
+        if layer.subgraph.is_output:
+            continue
+        connections = []
+        for connection in rule.connections(graph, i):
+            above = found[connection.reader]
+            # an output that comes before it in the list has no part in it; a hidden reader may have no target itself
+            later = connection.reader > i and (above is None or above.connections)
+            if connection.reader == i or later:
+                connections.append(connection)
+        reached = _find_reached(i, layer.steps, connections, found)
+        if reached is not None and not any(reached):
+            connections = []
+        readers = [found[c.reader] for c in connections if c.reader != i]
+        lagged = any(is_lagged(graph, i, c) for c in connections)
+        row_by_row = len(connections) == 1 and connections[0].reader != i
+        row_by_row = row_by_row and connections[0].steps == range(layer.steps)
+        row_by_row = row_by_row and connections[0].reader_steps == range(layers[connections[0].reader].steps)
+        found[i] = ErrorRoute(
+            tuple(connections),
+            reached,
+            any(c.reader == i for c in connections),
+            lagged or any(reader is not None and reader.through_time for reader in readers),
+            row_by_row,
+        )
+    return found
+
+
+def _find_reached(
+    i: int, steps: int, connections: list[ConnectionOutOf], found: list[ErrorRoute | None]
+) -> tuple[bool, ...] | None:
+    """To which steps of a layer an error comes; None: to all."""
+    reached = [False] * steps
+    for step in reversed(range(steps)):
+        for connection in connections:
+            if step in connection.steps:
+                above = found[connection.reader]
+                theirs = reached if connection.reader == i else above and above.reached
+                reached[step] |= theirs is None or theirs[step + connection.shift]
+    return None if all(reached) else tuple(reached)

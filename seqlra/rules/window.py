@@ -1,0 +1,23 @@
+"""How far errors go back in time: a setting of the rules whose errors cross recurrent connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqlra.rules.base import Rule, require
+
+
+@dataclass(frozen=True)
+class Windowed(Rule):
+    """A rule with a window.
+
+    Args:
+        window: how many steps an error goes back over connections of a layer with itself that have feedback. 0: none,
+            as in the paper (Appendix B); None: as many as there are, step by step.
+    """
+
+    window: int | None = None  # a field here, a property of rules that have none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.window is None or self.window >= 0, f"the window must not be negative: {self.window}")
