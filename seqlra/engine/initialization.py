@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from seqlra.engine.mirror import mirror, mirrored_connections
 from seqlra.errors import SeqlraError, unknown
 from seqlra.network.graph import Graph, Tensors
 
@@ -26,7 +27,11 @@ WEIGHT_INITS: dict[str, str] = {
 FEEDBACK_INITS: dict[str, str] = {
     "gaussian": "zero-mean Gaussian with a standard deviation of your choice, as the paper has it for LRA",
     "fan-out": "uniform in +-1/sqrt(units that the error goes to), as Nøkland (2016) has it for DFA and FA",
+    "mirror": "a weight mirror: the correlation of noise with what the weights make of it (Akrout et al. 2019)",
 }
+
+
+OTHERS = ", ".join(name for name in FEEDBACK_INITS if name != "mirror")
 
 
 @torch.no_grad()
@@ -38,6 +43,7 @@ def initialize(
     feedback_std: float = 1.0,
     feedback: str = "gaussian",
     rule: Rule | None = None,
+    mirror_vectors: int = 10_000,
 ) -> Graph:
     """Fill the parameters of a graph in place and return it. Biases start at 0.
 
@@ -51,6 +57,7 @@ def initialize(
         feedback_std: standard deviation of ``gaussian`` error weights E.
         feedback: one of `FEEDBACK_INITS`.
         rule: the rule that will train the graph, where it needs more than weights and E (see `Rule.setup`).
+        mirror_vectors: vectors of noise of the ``mirror``.
 
     Raises:
         SeqlraError: an unknown initialization, a rule that is not defined for the graph, a negative standard
@@ -60,6 +67,8 @@ def initialize(
         raise unknown("weight initialization", weights, WEIGHT_INITS)
     if feedback not in FEEDBACK_INITS:
         raise unknown("feedback initialization", feedback, FEEDBACK_INITS)
+    if mirror_vectors < 1:
+        raise SeqlraError(f"a mirror needs at least one vector of noise, not {mirror_vectors}")
     if std < 0 or feedback_std < 0:
         raise SeqlraError(f"standard deviations must not be negative: {std}, {feedback_std}")
     seeds = [seed] if isinstance(seed, int) else list(seed)
@@ -88,7 +97,10 @@ def initialize(
     for nth, own_seed in enumerate(seeds):
         index = (nth,) if graph.stack else ()
         _fill(graph.weights, index, draw_weight, _stream(own_seed, 0))
-        _fill(graph.feedback, index, draw_feedback, _stream(own_seed, 1))
+        if feedback == "mirror":
+            _mirror(graph, index, mirror_vectors, _stream(own_seed, 1))
+        else:
+            _fill(graph.feedback, index, draw_feedback, _stream(own_seed, 1))
     for bias in graph.biases.values():
         bias.zero_()
     return graph
@@ -96,6 +108,15 @@ def initialize(
 
 def _stream(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(2 * seed + number)
+
+
+def _mirror(graph: Graph, index: tuple[int, ...], vectors: int, generator: torch.Generator) -> None:
+    connections = mirrored_connections(graph)
+    for name, tensor in graph.feedback.items():
+        if name not in connections:
+            raise SeqlraError(f"{name} belongs to no connection whose weights a mirror could see; accepted: {OTHERS}")
+        weight, source = connections[name]
+        tensor[index].copy_(mirror(graph.weights[weight][index], source, vectors, generator))
 
 
 def _kinds(graph: Graph) -> tuple[set[str], set[str]]:

@@ -1,0 +1,47 @@
+"""A weight mirror: error weights E from noise, before training (Akrout et al. 2019).
+
+Noise x goes through the weights of one connection alone, and E becomes the correlation of what arrives with what was
+sent: the mean of ``(x W)^T x``, which is W^T for independent entries of variance 1. A mirror sees activities, as
+learning does; no weight is carried from one side to the other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqlra.network.graph import Graph
+from seqlra.network.subgraph import Subgraph
+
+
+def mirror(weight: Tensor, source: Subgraph, vectors: int, generator: torch.Generator) -> Tensor:
+    """E ``(units, source units)`` for a connection with ``weight (source units, units)``.
+
+    Units with a discretizer g can only put out what g makes of them: for these x is ``g(f(noise))`` less its mean,
+    and E is divided by the variance of each unit.
+
+    Args:
+        weight: W of one model.
+        source: the subgraph that the connection reads.
+        vectors: how many vectors of noise; the cosine between E and W^T grows with it.
+        generator: draws the noise.
+    """
+    x = torch.randn(vectors, len(weight), generator=generator).to(weight)
+    if source.g is not None and source.f is not None:
+        with torch.random.fork_rng([weight.device] if weight.is_cuda else []):  # g may draw, too
+            torch.manual_seed(generator.initial_seed())
+            x = source.g.g(source.f.f(x))
+        x = x - x.mean(0)
+        return (x @ weight).mT @ x / x.square().sum(0).clamp(min=torch.finfo(x.dtype).tiny)
+    return (x @ weight).mT @ x / vectors
+
+
+def mirrored_connections(graph: Graph) -> dict[str, tuple[str, Subgraph]]:
+    """By name of error weights, the weights to mirror and the subgraph that they read; of shared ones the first."""
+    subgraphs = {layer.name: layer.subgraph for layer in graph.layers}
+    found: dict[str, tuple[str, Subgraph]] = {}
+    for layer in graph.layers:
+        for connection in layer.into:
+            if connection.feedback is not None and connection.source in subgraphs:
+                found.setdefault(connection.feedback, (connection.weight, subgraphs[connection.source]))
+    return found
