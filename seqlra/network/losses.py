@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from seqlra.errors import unknown
+from seqlra.network.pickling import by_name
 from seqlra.network.scalars import scalar
 
 
@@ -24,6 +26,9 @@ class LocalLoss:
     value: Callable[[Tensor, Tensor], Tensor]
     gradient: Callable[[Tensor, Tensor], Tensor]
     about: str = "a local loss of your own"
+
+    def __reduce__(self) -> Any:
+        return by_name(self, LOCAL_LOSSES.get(self.name) is self, local_loss, self.name)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,9 @@ class OutputLoss:
     error: Callable[[Tensor, Tensor], Tensor]
     about: str = "an output loss of your own"
     classes: bool = False
+
+    def __reduce__(self) -> Any:
+        return by_name(self, OUTPUT_LOSSES.get(self.name) is self, output_loss, self.name)
 
 
 def _log_penalty_gradient(z: Tensor, y: Tensor) -> Tensor:

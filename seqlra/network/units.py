@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from seqlra.errors import SeqlraError, unknown
+from seqlra.network.pickling import by_name
 from seqlra.network.scalars import scalar
 
 
@@ -33,6 +35,9 @@ class Activation:
     derivative: Callable[[Tensor, Tensor], Tensor]
     about: str = "a unit of your own"
 
+    def __reduce__(self) -> Any:
+        return by_name(self, ACTIVATIONS.get(self.name) is self, activation, self.name)
+
 
 @dataclass(frozen=True)
 class Discretizer:
@@ -48,6 +53,10 @@ class Discretizer:
     about: str = "a discretizer of your own"
     block: int = 1
     mean: Callable[[Tensor], Tensor] | None = None
+
+    def __reduce__(self) -> Any:
+        known = self.name in _DISCRETIZERS and _discretizer(self.name, self.block) is self
+        return by_name(self, known, _discretizer, self.name, self.block)
 
     def check(self, units: int) -> None:
         """Raise `SeqlraError` unless ``units`` can be cut into blocks."""
@@ -165,7 +174,7 @@ def discretizer(unit: str | Discretizer | None, block: int = 4) -> Discretizer |
         return unit
     if unit not in _DISCRETIZERS:
         raise unknown("discretizer", unit, ["none", *_DISCRETIZERS])
-    return _discretizer(unit, block)
+    return _discretizer(unit, _DISCRETIZERS[unit](block).block)
 
 
 @cache  # copies over time are alike only if they have the same g, not just equal ones

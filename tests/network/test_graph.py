@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
 
-from seqlra import Connection, Graph, Input, LRAFeedback, SeqlraError, Subgraph, mlp, update
+from seqlra import Connection, Graph, Input, LRAFeedback, SeqlraError, Subgraph, elman, mlp, update
 from seqlra.network.losses import LOCAL_LOSSES, OUTPUT_LOSSES
 from seqlra.network.units import ACTIVATIONS
 
@@ -314,3 +315,23 @@ def test_a_list_that_cannot_share_is_refused_and_leaves_no_trace(nodes: Any, say
     with pytest.raises(SeqlraError, match=says):
         graph.sharing(nodes)
     assert {name: tuple(tensor.shape) for name, tensor in graph.state_dict().items()} == before
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])
+@pytest.mark.parametrize("nodes", [small_mlp, skip_net, lambda: elman(5, [8, 4], 3, 3, "sigmoid", "bernoulli")])
+def test_a_copy_computes_and_learns_alike_and_shares_nothing(copied: Any, nodes: Any) -> None:
+    graph = filled(nodes())
+    LRAFeedback(feedback="learned").setup(graph)
+    inputs, targets = (as_rows(named) for named in batch_for(graph))
+    twin = copied(graph)
+    results = []
+    for each in (graph, twin):
+        torch.manual_seed(1)
+        update(each, LRAFeedback(feedback="learned"), inputs, targets)
+        results.append({name: p.grad.clone() for name, p in each.named_parameters() if p.grad is not None})
+    assert_same(results[0], results[1], 1e-15)
+    assert [layer.steps for layer in twin.layers] == [layer.steps for layer in graph.layers]
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.zero_()
+    assert all(p.abs().max() > 0 for p in graph.weights.values())
