@@ -1,0 +1,182 @@
+"""Test the tests: plant one-line defects, one at a time, and demand that a test fails for each.
+
+    python -m tests.mutation              # all of them
+    python -m tests.mutation beta E       # those with one of these words in their name
+    python -m tests.mutation rules/lra    # those of one file or folder of the package
+    python -m tests.mutation --check      # only report those that no longer fit the source: at once
+    python -m tests.mutation --jobs 8     # at a time
+
+Each defect goes into a copy of the package, as it was at the start, in a temporary folder; the checkout is never
+touched. The exit status is 1 if a defect survives its tests, if it stops its module from being imported (that proves
+nothing about the tests), if its tests fail without it, or if it no longer fits the source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from .planting import DEFECTS, Defect, copy_of_the_package, plant, read_defects, unfit
+
+IMPORTED_ONCE = [
+    "torch",
+    "torch.fx",
+    "pytest",
+    "typer.testing",
+    "rich.progress",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "sklearn.manifold",
+    "sklearn.neighbors",
+    "datasets",
+]
+"""What takes seconds to import: a server does so once, and every run of the tests is forked from it."""
+
+LIMIT = 600
+"""Seconds after which a run of the tests counts as hung."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run of the tests ended: the test that failed, or None, and what else there is to report."""
+
+    failed: str | None
+    report: str = ""
+
+
+class _Failures:
+    """A plugin of pytest: remembers which test failed first."""
+
+    first: str | None = None
+
+    def pytest_runtest_logreport(self, report) -> None:  # type: ignore[no-untyped-def]
+        if report.failed and self.first is None:
+            self.first = report.nodeid
+
+
+def _test(copy: Path, module: str, tests: Sequence[str], output: Path, answer: Connection) -> None:
+    """Run those tests on the copy, up to the first that fails: the body of a process of its own."""
+    os.setsid()  # what the tests start ends with it
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("seqlra", "tests", "mutation")]:
+        del sys.modules[name]
+    os.chdir(copy)
+    sys.path.insert(0, str(copy))
+    os.environ["PYTHONPATH"] = str(copy)  # for what the tests start
+    try:
+        where = importlib.import_module(module).__file__
+    except Exception as error:
+        answer.send((None, f"{module} cannot be imported: {type(error).__name__}: {error}"))
+        return
+    if not Path(str(where)).is_relative_to(copy):
+        answer.send((None, f"Python imports {module} from {where}, not from the copy at {copy}"))
+        return
+    import pytest
+
+    failures = _Failures()
+    status = pytest.main(
+        ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", *tests], plugins=[failures]
+    )
+    if failures.first or status == 0:
+        answer.send((failures.first, ""))
+    else:
+        answer.send((None, f"pytest ended with {int(status)}"))
+
+
+def run_tests(copy: Path, module: str, tests: Sequence[str]) -> Ran:
+    """Import the module and run the tests on that copy, in a fork of a process that has imported torch and pytest."""
+    context = multiprocessing.get_context("forkserver")
+    answer, send = context.Pipe(duplex=False)
+    output = copy / f"output-{abs(hash(tuple(tests)))}.txt"
+    process = context.Process(target=_test, args=(copy, module, tests, output, send), daemon=True)
+    process.start()
+    send.close()
+    process.join(LIMIT)
+    if process.is_alive():
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+        return Ran(None, f"no end after {LIMIT} seconds")
+    try:
+        failed, report = answer.recv()
+    except EOFError:
+        failed, report = None, f"Python ended with {process.exitcode}"
+    return Ran(failed, report and f"{report}\n{output.read_text().strip()[-600:]}".strip())
+
+
+def verdict(defect: Defect, source: Path) -> tuple[bool, str]:
+    """Whether a test fails for this defect, and which."""
+    began = time.monotonic()
+    with copy_of_the_package(source) as copy:
+        plant(defect, copy)
+        ran = run_tests(copy, defect.module, [defect.tests])
+    seconds = f" ({time.monotonic() - began:.0f} s)"
+    if ran.failed:
+        return True, ran.failed + seconds
+    return False, ran.report or f"SURVIVED {defect.tests}{seconds}"
+
+
+def failing_without(defects: Iterable[Defect], copy: Path, pool: ThreadPoolExecutor) -> list[str]:
+    """The tests of these defects that fail on a copy without any: with those, nothing below would mean anything."""
+    named = {defect.tests for defect in defects}
+    alone = sorted(tests for tests in named if tests == tests.split("::")[0] or tests.split("::")[0] not in named)
+    runs = pool.map(lambda tests: run_tests(copy, "seqlra", [tests]), alone)
+    return [f"{ran.failed or tests} {ran.report}" for tests, ran in zip(alone, runs, strict=True) if ran != Ran(None)]
+
+
+def prepare_server() -> None:
+    """What all the runs inherit: one thread each, pictures without a screen, and the slow imports."""
+    os.environ.update(OMP_NUM_THREADS="1", MPLBACKEND="agg")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED_ONCE)
+
+
+def plant_all(chosen: Sequence[Defect], jobs: int) -> int:
+    """Plant them one at a time, and print what caught each; how many were caught, or 0 where no start could be made."""
+    caught = 0
+    prepare_server()
+    with copy_of_the_package() as as_it_was, ThreadPoolExecutor(max_workers=jobs) as pool:
+        print("the tests without a defect ...", flush=True)
+        if failing := failing_without(chosen, as_it_was, pool):
+            print("fail without any defect:", *failing, sep="\n")
+            return 0
+        print(f"pass; {len(chosen)} defects ...", flush=True)
+        for defect, (found, by) in zip(chosen, pool.map(partial(verdict, source=as_it_was), chosen), strict=True):
+            caught += found
+            print(f"{defect.name:<42} -> {by}", flush=True)
+    print(f"{caught} of {len(chosen)} defects were caught")
+    return caught
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plant the chosen defects; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("words", nargs="*", help="only defects whose name or file has one of these")
+    parser.add_argument("--check", action="store_true", help="plant nothing: report the defects that no longer fit")
+    parser.add_argument("--defects", type=Path, default=DEFECTS, help="the folder with their files")
+    parser.add_argument("--jobs", type=int, default=2, help="defects to test at a time (default 2)")
+    options = parser.parse_args(arguments)
+    words: list[str] = options.words
+    defects = read_defects(options.defects)
+    chosen = [d for d in defects if not words or any(word in d.name or word in d.file for word in words)]
+    if not chosen:
+        print(f"no defect is called {' or '.join(words)}")
+        return 1
+    reports = unfit(chosen)
+    print(*reports, f"{len(chosen) - len(reports)} of {len(chosen)} defects fit the source", sep="\n", flush=True)
+    if reports or options.check:
+        return 1 if reports else 0
+    return 0 if plant_all(chosen, options.jobs) == len(chosen) else 1
