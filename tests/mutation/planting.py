@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,7 @@ class Defect:
             raise Unfit(f"{self.name}: the text stands {found} times in {self.file}, not once{_near(self, source)}")
         broken = source.replace(self.find, self.put)
         try:
-            compile(broken, self.file, "exec")
+            ast.parse(broken)
         except SyntaxError as error:
             raise Unfit(f"{self.name}: {self.file} is no Python with it: {error}") from None
         return broken
@@ -74,12 +75,20 @@ class Defect:
         path, *names = self.tests.split("::")
         if not (root / path).exists():
             raise Unfit(f"{self.name}: there is no {path}")
-        body: list[ast.stmt] = ast.parse((root / path).read_text()).body
-        for name in names:
-            found = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name.split("[")[0]]
-            if not found:
-                raise Unfit(f"{self.name}: there is no {self.tests}")
-            body = found[0].body
+        if names and "::".join(names).partition("[")[0] not in _tests_of(root / path):
+            raise Unfit(f"{self.name}: there is no {self.tests}")
+
+
+@cache
+def _tests_of(path: Path) -> set[str]:
+    """The functions, classes and methods of a file: ``test_...``, ``TestX`` and ``TestX::test_...``."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+            inner = node.body if isinstance(node, ast.ClassDef) else []
+            names |= {f"{node.name}::{each.name}" for each in inner if isinstance(each, ast.FunctionDef)}
+    return names
 
 
 def _near(defect: Defect, source: str) -> str:

@@ -14,6 +14,7 @@ nothing about the tests), if its tests fail without it, or if it no longer fits 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import multiprocessing
 import os
@@ -31,7 +32,7 @@ from .planting import DEFECTS, Defect, copy_of_the_package, plant, read_defects,
 
 IMPORTED_ONCE = [
     "torch",
-    "torch.fx",
+    "torch.distributed.tensor",  # torch.testing.assert_close does
     "pytest",
     "typer.testing",
     "rich.progress",
@@ -68,6 +69,7 @@ class _Failures:
 def _test(copy: Path, module: str, tests: Sequence[str], output: Path, answer: Connection) -> None:
     """Run those tests on the copy, up to the first that fails: the body of a process of its own."""
     os.setsid()  # what the tests start ends with it
+    gc.freeze()  # pytest collects garbage at its end; what torch left behind need not be looked through
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -76,6 +78,7 @@ def _test(copy: Path, module: str, tests: Sequence[str], output: Path, answer: C
     os.chdir(copy)
     sys.path.insert(0, str(copy))
     os.environ["PYTHONPATH"] = str(copy)  # for what the tests start
+    sys.dont_write_bytecode = False  # compiled once, in the copy that all others are copied from
     try:
         where = importlib.import_module(module).__file__
     except Exception as error:
