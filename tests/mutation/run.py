@@ -33,6 +33,8 @@ from .planting import DEFECTS, Defect, copy_of_the_package, plant, read_defects,
 IMPORTED_ONCE = [
     "torch",
     "torch.distributed.tensor",  # torch.testing.assert_close does
+    "torch._dynamo",  # an optimizer does
+    "einops",
     "pytest",
     "typer.testing",
     "rich.progress",
