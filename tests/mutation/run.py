@@ -8,7 +8,7 @@
 
 Each defect goes into a copy of the package, as it was at the start, in a temporary folder; the checkout is never
 touched. The exit status is 1 if a defect survives its tests, if it stops its module from being imported (that proves
-nothing about the tests), if its tests fail without it, or if it no longer fits the source.
+nothing about the tests), if the test that fails for it fails without it, or if it no longer fits the source.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -121,24 +120,35 @@ def run_tests(copy: Path, module: str, tests: Sequence[str]) -> Ran:
     return Ran(failed, report and f"{report}\n{output.read_text().strip()[-600:]}".strip())
 
 
-def verdict(defect: Defect, source: Path) -> tuple[bool, str]:
-    """Whether a test fails for this defect, and which."""
-    began = time.monotonic()
-    with copy_of_the_package(source) as copy:
-        plant(defect, copy)
-        ran = run_tests(copy, defect.module, [defect.tests])
-    seconds = f" ({time.monotonic() - began:.0f} s)"
-    if ran.failed:
+class Judge:
+    """Plants defects in copies of one copy, and says which tests fail for them.
+
+    Args:
+        ground: the copy without a defect.
+    """
+
+    def __init__(self, ground: Path) -> None:
+        self.ground = ground
+        self._passes: dict[str, bool] = {}  # without a defect, by test
+
+    def verdict(self, defect: Defect) -> tuple[bool, str]:
+        """Whether a test fails for this defect alone, and which."""
+        began = time.monotonic()
+        with copy_of_the_package(self.ground) as copy:
+            plant(defect, copy)
+            ran = run_tests(copy, defect.module, [defect.tests])
+        seconds = f" ({time.monotonic() - began:.0f} s)"
+        if ran.failed is None:
+            return False, ran.report or f"SURVIVED {defect.tests}{seconds}"
+        if not self.passes(ran.failed):
+            return False, f"{ran.failed} fails without the defect, too"
         return True, ran.failed + seconds
-    return False, ran.report or f"SURVIVED {defect.tests}{seconds}"
 
-
-def failing_without(defects: Iterable[Defect], copy: Path, pool: ThreadPoolExecutor) -> list[str]:
-    """The tests of these defects that fail on a copy without any: with those, nothing below would mean anything."""
-    named = {defect.tests for defect in defects}
-    alone = sorted(tests for tests in named if tests == tests.split("::")[0] or tests.split("::")[0] not in named)
-    runs = pool.map(lambda tests: run_tests(copy, "seqlra", [tests]), alone)
-    return [f"{ran.failed or tests} {ran.report}" for tests, ran in zip(alone, runs, strict=True) if ran != Ran(None)]
+    def passes(self, test: str) -> bool:
+        """Whether this test passes without a defect."""
+        if test not in self._passes:
+            self._passes[test] = run_tests(self.ground, "seqlra", [test]) == Ran(None)
+        return self._passes[test]
 
 
 def prepare_server() -> None:
@@ -148,16 +158,12 @@ def prepare_server() -> None:
 
 
 def plant_all(chosen: Sequence[Defect], jobs: int) -> int:
-    """Plant them one at a time, and print what caught each; how many were caught, or 0 where no start could be made."""
+    """Plant them one at a time, and print what caught each; how many were caught."""
     caught = 0
     prepare_server()
-    with copy_of_the_package() as as_it_was, ThreadPoolExecutor(max_workers=jobs) as pool:
-        print("the tests without a defect ...", flush=True)
-        if failing := failing_without(chosen, as_it_was, pool):
-            print("fail without any defect:", *failing, sep="\n")
-            return 0
-        print(f"pass; {len(chosen)} defects ...", flush=True)
-        for defect, (found, by) in zip(chosen, pool.map(partial(verdict, source=as_it_was), chosen), strict=True):
+    with copy_of_the_package() as ground, ThreadPoolExecutor(max_workers=jobs) as pool:
+        run_tests(ground, "seqlra", ["--collect-only", "tests"])  # compiles what all copies are made of
+        for defect, (found, by) in zip(chosen, pool.map(Judge(ground).verdict, chosen), strict=True):
             caught += found
             print(f"{defect.name:<42} -> {by}", flush=True)
     print(f"{caught} of {len(chosen)} defects were caught")
