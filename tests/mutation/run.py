@@ -162,7 +162,8 @@ def plant_all(chosen: Sequence[Defect], jobs: int) -> int:
     caught = 0
     prepare_server()
     with copy_of_the_package() as ground, ThreadPoolExecutor(max_workers=jobs) as pool:
-        run_tests(ground, "seqlra", ["--collect-only", "tests"])  # compiles what all copies are made of
+        files = sorted({defect.tests.split("::")[0] for defect in chosen})
+        run_tests(ground, "seqlra", ["--collect-only", *files])  # compiles what all copies are made of
         for defect, (found, by) in zip(chosen, pool.map(Judge(ground).verdict, chosen), strict=True):
             caught += found
             print(f"{defect.name:<42} -> {by}", flush=True)
