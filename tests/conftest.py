@@ -1,4 +1,4 @@
-"""Fixtures: double precision, the console script, images, and the real data where it is."""
+"""Fixtures: double precision, the console script, images, a text, and the real data where it is."""
 
 from __future__ import annotations
 
@@ -74,3 +74,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if name.startswith(split):
                     write_idx(folder / dataset / f"{name}.gz", shades if axes == 3 else labels)
     return folder
+
+
+@pytest.fixture(scope="session")
+def short_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 8,000 characters, for tests that train on one but ask nothing of what it says."""
+    file = tmp_path_factory.mktemp("text") / "short.txt"
+    file.write_text("the cat sat on the mat and the rat ran. " * 200)
+    return file

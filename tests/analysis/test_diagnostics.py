@@ -418,10 +418,13 @@ class TestInTraining:
         assert list(rows[0]["angle_layers"]) == ["layer1", "layer2", "output"]
 
     @pytest.mark.parametrize("task", ["mlp", "rnn"])
-    def test_a_resumed_run_has_the_same_ones(self, task: str, tmp_path: Path, monkeypatch: Any) -> None:
+    def test_a_resumed_run_has_the_same_ones(
+        self, task: str, short_text: Path, tmp_path: Path, monkeypatch: Any
+    ) -> None:
         config = small(diagnose=3)
         if task == "rnn":
-            given = {"hidden": (12,), "streams": 500, "unroll": 11, "steps": 80, "diagnose": 30}
+            shape = {"hidden": (12,), "streams": 8, "unroll": 11}
+            given = {"text": str(short_text), **shape, "steps": 80, "diagnose": 30}
             config = rnn_config(given, {}, "cpu", 1)
         monkeypatch.setattr(Trainer, "CHECK_EVERY", 1)
         alone = trained(tmp_path / "alone", config)
