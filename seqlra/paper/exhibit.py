@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from seqlra.markdown import table
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.reproduction import Found, Reproduction
 
@@ -144,10 +145,7 @@ def markdown(exhibit: Exhibit, page: Page, drawn: bool) -> str:
     name = re.sub(r"(\d)", r" \1", exhibit.name).capitalize()  # "Table 1"
     lines = [f"## {name}: {exhibit.title}", ""]
     if page.rows:
-        header, *rows = page.rows
-        lines += ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        lines += [""]
+        lines += [table(page.rows), ""]
     if drawn:
         lines += [f"![{exhibit.title}]({exhibit.name}.png)", ""]
     lines += [line for note in page.notes for line in (note, "")]
