@@ -18,7 +18,9 @@ def test_no_cell_can_break_the_table() -> None:
     rows = [("|x|", "y"), ("one\ntwo", "a | b")]
     header, rule, *lines = markdown.table(rows).splitlines()
     assert rule == "|---|---|"
-    read = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (header, *lines)]
+    read = [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (header, *lines)
+    ]
     assert read == [["|x|", "y"], ["one two", "a | b"]]
 
 

@@ -86,11 +86,11 @@ def _list() -> None:
     from seqlra.cli.show import table
     from seqlra.paper.exhibits import EXHIBITS
 
-    def told(scale: Scale) -> str:
+    def shown(scale: Scale) -> str:
         return f"{scale.epochs} epoch{'s'[: scale.epochs - 1]}, {scale.seeds} seed{'s'[: scale.seeds - 1]}"
 
     rows = [
-        (each.name, each.title, str(len(cells)), told(each.quick), told(each.paper), cells[0].name)
+        (each.name, each.title, str(len(cells)), shown(each.quick), shown(each.paper), cells[0].name)
         for each in EXHIBITS.values()
         if (cells := each.cells())
     ]
@@ -144,7 +144,7 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
 
 
 class Todo:
-    """What is left to train, and how long that may take, told on standard error before every group."""
+    """What is left to train, and how long that may take, printed on standard error before every group."""
 
     def __init__(self, reproduction: Reproduction, work: Work) -> None:
         self.reproduction = reproduction

@@ -42,7 +42,7 @@ class Entry:
         """The standard deviation over the seeds; None of a single one."""
         return statistics.stdev(self.figures) if len(self.figures) > 1 else None
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Mean and spread, the paper's figure and the difference, e.g. ``2.81 ± 0.05 (2.75, +0.06)``."""
         ours = f"**{self.mean:.2f}**" + ("" if self.spread is None else f" ± {self.spread:.2f}")
         return ours if self.paper is None else f"{ours} ({self.paper:g}, {self.mean - self.paper:+.2f})"

@@ -26,23 +26,23 @@ def publish(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_pages_are_copied_and_runs_are_told_without_where_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Reproduction(tmp_path / "shelf", Machine("cpu", 1, "/somewhere"))
+    store = Reproduction(tmp_path / "store", Machine("cpu", 1, "/somewhere"))
     cells = [cell("lra", phase) for phase in ("pretrained", "finetuned")]
     for each in cells:
-        finished(shelf, each, 3, [11.0])
-        member = shelf.member(each, 3, 0)
-        shelf.write_json(shelf.run_of(member).config, member.config.to_dict())
-    assert write(Table4(), shelf) is not None
-    publish(monkeypatch, str(shelf.path), "--results", str(tmp_path / "results"))
+        finished(store, each, 3, [11.0])
+        member = store.member(each, 3, 0)
+        store.write_json(store.run_of(member).config, member.config.to_dict())
+    assert write(Table4(), store) is not None
+    publish(monkeypatch, str(store.path), "--results", str(tmp_path / "results"))
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"table4.md", "table4.json", "runs.jsonl"}
     for name in ("table4.md", "table4.json"):
-        assert (tmp_path / "results" / name).read_text() == (shelf.path / name).read_text()
-    told = [json.loads(line) for line in (tmp_path / "results/runs.jsonl").read_text().splitlines()]
-    tuned, before = (each["config"] for each in told)
+        assert (tmp_path / "results" / name).read_text() == (store.path / name).read_text()
+    shown = [json.loads(line) for line in (tmp_path / "results/runs.jsonl").read_text().splitlines()]
+    tuned, before = (each["config"] for each in shown)
     assert (tuned["data"]["data_dir"], tuned["optimization"]["lr"]) == (None, 0.001)
-    assert tuned["network"]["init_from"] == told[1]["run"] == "fashion_mnist-3x256-lra-pretrained-3ep-seed0"
+    assert tuned["network"]["init_from"] == shown[1]["run"] == "fashion_mnist-3x256-lra-pretrained-3ep-seed0"
     assert before["network"]["init_from"] is None
-    assert told[0]["result"]["test_error"] == 11.0
+    assert shown[0]["result"]["test_error"] == 11.0
 
 
 def test_a_folder_without_pages_is_refused(
