@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 from seqlra.paper import sequences
 from seqlra.paper.cells import Cell, Scale
@@ -28,5 +30,5 @@ class BinaryRNN(Variants):
     quick = Scale(epochs=EPOCHS)
     paper = Scale(epochs=EPOCHS)
     metric = "bpc"
-    variants = {"tanh": cell(None), "sign": cell("sign"), "Bernoulli": cell("bernoulli")}  # noqa: RUF012
+    variants: ClassVar[Mapping[str, Cell]] = {"tanh": cell(None), "sign": cell("sign"), "Bernoulli": cell("bernoulli")}
     note = f"One layer of {WIDTH} units on the embedded text, with the settings of `seqlra train rnn`."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
-from seqlra.paper.cells import Scale
+from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.figure2 import diff, fdbk
 from seqlra.paper.variants import Variants
 
@@ -20,7 +22,7 @@ class InnerSteps(Variants):
     quick = Scale(epochs=1)
     paper = Scale(epochs=1)
     metric = "error"
-    variants = {  # noqa: RUF012
+    variants: ClassVar[Mapping[str, Cell]] = {
         label: replace(cell, epochs=1)
         for label, cell in {
             "LRA-fdbk": fdbk(DATA, 1.0),

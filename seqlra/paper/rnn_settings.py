@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from seqlra.paper.cells import Scale
+from collections.abc import Mapping
+from typing import ClassVar
+
+from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.tiny_shakespeare import EPOCHS, UPDATES, cell
 from seqlra.paper.variants import Variants
 
@@ -15,7 +18,7 @@ class RNNSettings(Variants):
     quick = Scale(epochs=EPOCHS)
     paper = Scale(epochs=EPOCHS)
     metric = "bpc"
-    variants = {  # noqa: RUF012
+    variants: ClassVar[Mapping[str, Cell]] = {
         "null initialization": cell("zeros", weight_init="zeros"),
         "uniform fan-in (eq. 5)": cell("fan-in", weight_init="fan-in"),
         "Gaussian 0.05": cell("gaussian", weight_init="gaussian"),

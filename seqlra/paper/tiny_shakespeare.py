@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.sequences import RULES
@@ -36,7 +36,7 @@ class TinyShakespeare(Variants):
     quick = Scale(epochs=EPOCHS)
     paper = Scale(epochs=EPOCHS, seeds=3)
     metric = "bpc"
-    variants = {  # noqa: RUF012
+    variants: ClassVar[Mapping[str, Cell]] = {
         **{label: cell(rule, rule) for rule, label in RULES.items()},
         **{
             f"LRA-fdbk, epsilon {epsilon:g}, skip": cell(
@@ -46,6 +46,6 @@ class TinyShakespeare(Variants):
         },
     }
     note = (
-        f"256 tanh units, 64 streams, chunks of 50 steps, {UPDATES:,} updates by Adam with a step size that falls to 0; "
+        f"256 tanh units, 64 streams, chunks of 50 steps, {UPDATES:,} updates by Adam whose step size falls to 0; "
         "every rule with the settings of `seqlra train rnn`."
     )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from seqlra.paper.cells import Cell
 from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, what_ran
-from seqlra.paper.panels import not_run
+from seqlra.paper.panels import Row, not_run
 from seqlra.paper.reproduction import Found, Reproduction
 
 METRICS = {
@@ -39,7 +39,9 @@ class Variants(Exhibit):
         if not known:
             return None
         words = METRICS[self.metric]
-        rows = [("", f"test {words}", f"validation {words}", "mean depth", "ms an update", "epochs", "seeds")]
+        rows: list[Row] = [
+            ("", f"test {words}", f"validation {words}", "mean depth", "ms an update", "epochs", "seeds")
+        ]
         entries: list[Entry] = []
         for label, found in known.items():
             own = [entry(f"{label}, {split}", found, f"{split}_{self.metric}") for split in ("test", "valid")]
