@@ -10,23 +10,23 @@ from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, what_ran
 from seqlra.paper.panels import Row, not_run
 from seqlra.paper.reproduction import Found, Reproduction
 
-METRICS = {
-    "error": "error in percent",
-    "bpc": "bits per character",
-}
+METRICS = {"error": "error in percent", "bpc": "bits per character"}
+SPLITS = {"test": "test", "valid": "validation"}
 
 
 class Variants(Exhibit):
-    """Test and validation figures of some cells, the depth of their updates and their time.
+    """Figures of some cells on test and validation, the depth of their updates and their time.
 
     Attributes:
         variants: the cells, by the words of their rows.
         metric: what is measured, a key of `METRICS`.
+        splits: where, of `SPLITS`.
         note: sentences below the table.
     """
 
     variants: ClassVar[Mapping[str, Cell]]
     metric: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ("test", "valid")
     note: ClassVar[str]
 
     def cells(self) -> list[Cell]:
@@ -44,7 +44,7 @@ class Variants(Exhibit):
         ]
         entries: list[Entry] = []
         for label, found in known.items():
-            own = [entry(f"{label}, {split}", found, f"{split}_{self.metric}") for split in ("test", "valid")]
+            own = [entry(f"{label}, {SPLITS[split]}", found, f"{split}_{self.metric}") for split in self.splits]
             depth = _text(found.figure("mean_depth")["mean"])
             count = (str(found.epochs), str(len(found.runs)))
             rows.append((label, *(each.summary() for each in own), depth, f"{found.ms_per_update:.1f}", *count))

@@ -85,10 +85,19 @@ def test_a_page_has_the_figures_of_what_was_run_and_names_the_rest(tmp_path: Pat
     assert page.rows[1:] == [("LRA-diff, K = 1", "**11.00** ± 1.41", "**12.00** ± 1.41", "-", "300.0", "1", "2")]
     assert [(each.name, each.figures) for each in page.entries] == [
         ("LRA-diff, K = 1, test", (10.0, 12.0)),
-        ("LRA-diff, K = 1, valid", (11.0, 13.0)),
+        ("LRA-diff, K = 1, validation", (11.0, 13.0)),
     ]
     assert five.name in page.notes[1]
     assert one.name not in page.notes[1]
+
+
+def test_settings_are_compared_on_validation_alone(tmp_path: Path) -> None:
+    store = Reproduction(tmp_path, CPU)
+    finished(store, RNNSettings().variants["beta 1"], EPOCHS, [3.0], "bpc")
+    page = RNNSettings().page(store)
+    assert page is not None
+    assert [row[:2] for row in page.rows] == [("", "validation bits per character"), ("beta 1", "**4.00**")]
+    assert [(each.name, each.figures) for each in page.entries] == [("beta 1, validation", (4.0,))]
 
 
 def test_all_leaves_out_what_needs_another_text() -> None:
