@@ -38,10 +38,8 @@ class Variants(Exhibit):
         known = {label: found for label, cell in self.variants.items() if (found := self._found(reproduction, cell))}
         if not known:
             return None
-        words = METRICS[self.metric]
-        rows: list[Row] = [
-            ("", f"test {words}", f"validation {words}", "mean depth", "ms an update", "epochs", "seeds")
-        ]
+        measured = (f"{SPLITS[split]} {METRICS[self.metric]}" for split in self.splits)
+        rows: list[Row] = [("", *measured, "mean depth", "ms an update", "epochs", "seeds")]
         entries: list[Entry] = []
         for label, found in known.items():
             own = [entry(f"{label}, {SPLITS[split]}", found, f"{split}_{self.metric}") for split in self.splits]
