@@ -19,7 +19,7 @@ from seqlra.cli.options import BOOKKEEPING, DATA, option
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
-    from seqlra.paper.cells import Cell, Scale
+    from seqlra.paper.cells import Cell, Machine, Scale
     from seqlra.paper.exhibit import Exhibit
     from seqlra.paper.reproduction import Reproduction
     from seqlra.sweeps.run_store import RunSpec
@@ -30,7 +30,10 @@ SCALE = "Scale"
 
 def reproduce(
     name: Annotated[
-        str, typer.Argument(help="list, all, or one of table1 to table4, figure2 to figure7, sequences, claims.")
+        str,
+        typer.Argument(
+            help="list; a name that it shows, such as table1, or all; publish or render, what to do with what came out."
+        ),
     ],
     scale: Annotated[
         Literal["quick", "paper"],
@@ -48,17 +51,25 @@ def reproduce(
     threads: o.Threads = None,
     compile: o.Compile = False,
     out: Annotated[Path, option(BOOKKEEPING, "Folder of the runs, tables and figures.")] = Path("runs/paper"),
+    to: Annotated[
+        Path | None, option(BOOKKEEPING, "publish, render: the folder they write.", "results/paper, results")
+    ] = None,
     json: o.Json = False,
 ) -> None:
-    """Run a table or figure of the paper, and set our figures beside the paper's.
+    """Run a table or figure of the paper, or one beyond it, and set our figures beside the paper's.
 
         seqlra reproduce list
         seqlra reproduce table1 --data-dir DATA
         seqlra reproduce all --data-dir DATA --out runs/paper
+        seqlra reproduce publish --out runs/paper --to results/paper
+        seqlra reproduce render --to results
 
     Each is made of cells: a network, data, a rule. A cell that several need is trained once, and one that is done stays
     done: after Ctrl-C, a crash or kill -9 the same command goes on where it was. OUT gets NAME.md (the figures, the
     paper's, the difference), NAME.json and NAME.png, made anew after every cell, from the longest runs there are.
+
+    publish copies them, and a list of all runs, into TO. render writes TO/measured.md from TO/measured.json and from
+    what seqlra bench NAME --json wrote into TO/bench-NAME.json.
 
     More of one row only, with epochs of your own choice:
 
@@ -66,35 +77,68 @@ def reproduce(
     """
     if name == "list":
         _list()
-        return
-    from seqlra.paper.cells import Machine
-    from seqlra.paper.exhibits import exhibits
-    from seqlra.paper.reproduction import Reproduction
-    from seqlra.training.experiment import pick_device, set_threads
+    elif name == "publish":
+        _publish(out, to or Path("results/paper"), json)
+    elif name == "render":
+        _render(to or Path("results"), json)
+    else:
+        from seqlra.paper.reproduction import Reproduction
 
-    chosen = exhibits(name)
-    folder = None if data_dir is None else str(data_dir.resolve())
-    machine = Machine(pick_device(device).type, set_threads(threads), folder, compile)
-    reproduction = Reproduction(out, machine)
-    work = [(exhibit, _cells(exhibit, only), _scale(exhibit, scale, epochs, seeds)) for exhibit in chosen]
-    if only is not None and not any(cells for _, cells, _ in work):
-        raise SeqlraError(f"no cell of {name} fits --only {only!r}; seqlra reproduce list names some")
-    _run(reproduction, work, json)
+        work = _work(name, only, scale, epochs, seeds)
+        _run(Reproduction(out, _machine(device, threads, data_dir, compile)), work, json)
 
 
 def _list() -> None:
     from seqlra.cli.show import table
     from seqlra.paper.exhibits import EXHIBITS
 
-    def told(scale: Scale) -> str:
+    def shown(scale: Scale) -> str:
         return f"{scale.epochs} epoch{'s'[: scale.epochs - 1]}, {scale.seeds} seed{'s'[: scale.seeds - 1]}"
 
     rows = [
-        (each.name, each.title, str(len(cells)), told(each.quick), told(each.paper), cells[0].name)
+        (each.name, each.title, str(len(cells)), shown(each.quick), shown(each.paper), cells[0].name)
         for each in EXHIBITS.values()
         if (cells := each.cells())
     ]
     table("the paper", rows, ("", "", "cells", "quick", "paper", "such as"))
+
+
+def _publish(store: Path, to: Path, json: bool) -> None:
+    from seqlra.cli.show import json_line
+    from seqlra.paper.publishing import publish
+
+    runs = publish(store, to)
+    print(f"{runs} runs: {to}", file=sys.stderr)
+    if json:
+        json_line({"to": str(to), "runs": runs})
+
+
+def _render(folder: Path, json: bool) -> None:
+    from seqlra.cli.show import json_line
+    from seqlra.paper.rendering import render
+
+    page = render(folder)
+    print(f"page: {page}", file=sys.stderr)
+    if json:
+        json_line({"page": str(page)})
+
+
+def _machine(device: str, threads: int | None, data_dir: Path | None, compile: bool) -> Machine:
+    from seqlra.paper.cells import Machine
+    from seqlra.training.experiment import pick_device, set_threads
+
+    folder = None if data_dir is None else str(data_dir.resolve())
+    return Machine(pick_device(device).type, set_threads(threads), folder, compile)
+
+
+def _work(name: str, only: str | None, scale: str, epochs: int | None, seeds: int | None) -> Work:
+    """The exhibits that a name means, the cells of each that fit ``only``, and the scale they are trained at."""
+    from seqlra.paper.exhibits import exhibits
+
+    work = [(each, _cells(each, only), _scale(each, scale, epochs, seeds)) for each in exhibits(name)]
+    if only is not None and not any(cells for _, cells, _ in work):
+        raise SeqlraError(f"no cell of {name} fits --only {only!r}; seqlra reproduce list names some")
+    return work
 
 
 def _cells(exhibit: Exhibit, only: str | None) -> list[Cell]:
@@ -144,7 +188,7 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
 
 
 class Todo:
-    """What is left to train, and how long that may take, told on standard error before every group."""
+    """What is left to train, and how long that may take, printed on standard error before every group."""
 
     def __init__(self, reproduction: Reproduction, work: Work) -> None:
         self.reproduction = reproduction
@@ -189,5 +233,6 @@ def effort(member: RunSpec) -> float:
     update = 3e5 * len(sizes) + rows * weights  # what every layer costs, whatever its size, and its products
     if config.rule["name"] == "dtp":
         factor = 2.0
+    updates = config.optimization.steps or (config.optimization.epochs or 1) * samples / rows
     factor += 0.7 * (config.rule.get("steps", 1) - 1)
-    return factor * update * (config.optimization.epochs or 1) * samples / rows
+    return factor * update * updates

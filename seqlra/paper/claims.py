@@ -1,4 +1,4 @@
-"""What the paper claims, and whether it holds here: each claim asks the runs on the shelf, and says what it saw.
+"""What the paper claims, and whether it holds here: each claim asks the runs in the store, and says what it saw.
 
 Where a claim compares rules, it does so at equal epochs: the most that all of them have.
 """
@@ -54,8 +54,8 @@ def _from_zero(reproduction: Reproduction) -> Verdict | None:
     if len(known) < len(cells):
         return None
     errors = [_mean(each) for each in known]
-    told = ", ".join(f"{e:.2f}%" for e in errors)
-    return Verdict(max(errors) < CHANCE / 4, f"MNIST sigmoid and tanh, Fashion-MNIST sigmoid and tanh: {told}")
+    shown = ", ".join(f"{e:.2f}%" for e in errors)
+    return Verdict(max(errors) < CHANCE / 4, f"MNIST sigmoid and tanh, Fashion-MNIST sigmoid and tanh: {shown}")
 
 
 def _robust(reproduction: Reproduction) -> Verdict | None:
@@ -66,11 +66,11 @@ def _robust(reproduction: Reproduction) -> Verdict | None:
             return None
         errors = [_mean(each) for each in found]
         ranges.append((max(errors) - min(errors), found[0].epochs))
-    told = ", ".join(f"{spread:.2f}" for spread, _ in ranges)
+    shown = ", ".join(f"{spread:.2f}" for spread, _ in ranges)
     epochs = ", ".join(sorted({str(epochs) for _, epochs in ranges}))
     # the paper's own figures lie up to 1.03 points apart
     return Verdict(
-        max(spread for spread, _ in ranges) <= 1.1, f"over the four initializations: {told} points ({epochs} epochs)"
+        max(spread for spread, _ in ranges) <= 1.1, f"over the four initializations: {shown} points ({epochs} epochs)"
     )
 
 
@@ -134,13 +134,13 @@ def _accuracies(reproduction: Reproduction, data: str) -> tuple[dict[str, float]
     found = _equal(reproduction, [table3.cell(method, data) for method in table3.METHODS])
     if found is None:
         return None
-    told = {}
+    shown = {}
     for method, each in zip(table3.METHODS, found, strict=True):
         errors = table3.posterior_errors(each)
         if not errors:
             return None
-        told[method] = 100 - fmean(errors)
-    return told, found[0].epochs
+        shown[method] = 100 - fmean(errors)
+    return shown, found[0].epochs
 
 
 def _stochastic(rivals: tuple[str, ...], margin: float) -> Judge:
@@ -152,10 +152,10 @@ def _stochastic(rivals: tuple[str, ...], margin: float) -> Judge:
             known = _accuracies(reproduction, data)
             if known is None:
                 return None
-            told, epochs = known
-            ours, best = told["lra-fdbk"], max(rivals, key=told.__getitem__)
-            holds = holds and ours >= told[best] - margin
-            seen.append(f"{data} {ours:.2f} against {told[best]:.2f} ({best}, {epochs} epochs)")
+            shown, epochs = known
+            ours, best = shown["lra-fdbk"], max(rivals, key=shown.__getitem__)
+            holds = holds and ours >= shown[best] - margin
+            seen.append(f"{data} {ours:.2f} against {shown[best]:.2f} ({best}, {epochs} epochs)")
         return Verdict(holds, "; ".join(seen))
 
     return judge
@@ -166,11 +166,11 @@ def _fine_tuning(reproduction: Reproduction) -> Verdict | None:
     if found is None:
         return None
     before, after = ([_mean(each, f"{split}_error") for split in ("train", "valid", "test")] for each in found)
-    told = ", ".join(
+    shown = ", ".join(
         f"{split} {one:.2f} to {two:.2f}"
         for split, one, two in zip(("training", "validation", "test"), before, after, strict=True)
     )
-    return Verdict(after[0] < before[0] and after[1] < before[1], f"{told} ({found[0].epochs} epochs each)")
+    return Verdict(after[0] < before[0] and after[1] < before[1], f"{shown} ({found[0].epochs} epochs each)")
 
 
 def _slower_to_overfit(reproduction: Reproduction) -> Verdict | None:
@@ -247,8 +247,8 @@ def _clear_filters(reproduction: Reproduction) -> Verdict | None:
 
 def _separates(reproduction: Reproduction) -> Verdict | None:
     page = figure6.Figure6().page(reproduction)
-    told = {e.name: e.mean for e in page.entries if "layer" in e.name} if page else {}
-    layers = {rule: [mean for name, mean in told.items() if name.startswith(rule)] for rule in figure6.CELLS}
+    shown = {e.name: e.mean for e in page.entries if "layer" in e.name} if page else {}
+    layers = {rule: [mean for name, mean in shown.items() if name.startswith(rule)] for rule in figure6.CELLS}
     if not all(layers.values()):
         return None
     listed = [f"{rule} " + ", ".join(f"{mean:.0f}%" for mean in means) for rule, means in layers.items()]
@@ -264,7 +264,7 @@ CLAIMS: dict[str, tuple[str, Judge]] = {
     "LRA-fdbk is better than FA": ("Table 1", _beats("fa")),
     "LRA-fdbk is better than DFA": ("Table 1", _beats("dfa")),
     "LRA-fdbk is better than DTP": ("Table 1", _beats("dtp")),
-    "all eight kinds of units learn from zero weights, as fast as told": ("Table 2", _all_units),
+    "all eight kinds of units learn from zero weights, as fast as reported": ("Table 2", _all_units),
     "with stochastic units LRA-fdbk is level with DTP": ("Table 3", _stochastic(("dtp",), 0.5)),
     "it outperforms the pass-through estimator and REINFORCE": (
         "Table 3",
@@ -303,10 +303,10 @@ class Claims(Exhibit):
         rows = [("the paper says", "where", "here", "what was seen")]
         for claim, (where, judge) in CLAIMS.items():
             verdict = judge(reproduction)
-            told = (
+            shown = (
                 ("not run", "-") if verdict is None else ("holds" if verdict.holds else "does not hold", verdict.seen)
             )
-            rows.append((claim, where, *told))
+            rows.append((claim, where, *shown))
         return Page(rows, (), [NOTE]) if any(row[2] != "not run" for row in rows[1:]) else None
 
 

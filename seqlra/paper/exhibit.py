@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from seqlra.markdown import table
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.reproduction import Found, Reproduction
 
@@ -41,7 +42,7 @@ class Entry:
         """The standard deviation over the seeds; None of a single one."""
         return statistics.stdev(self.figures) if len(self.figures) > 1 else None
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Mean and spread, the paper's figure and the difference, e.g. ``2.81 ± 0.05 (2.75, +0.06)``."""
         ours = f"**{self.mean:.2f}**" + ("" if self.spread is None else f" ± {self.spread:.2f}")
         return ours if self.paper is None else f"{ours} ({self.paper:g}, {self.mean - self.paper:+.2f})"
@@ -144,10 +145,7 @@ def markdown(exhibit: Exhibit, page: Page, drawn: bool) -> str:
     name = re.sub(r"(\d)", r" \1", exhibit.name).capitalize()  # "Table 1"
     lines = [f"## {name}: {exhibit.title}", ""]
     if page.rows:
-        header, *rows = page.rows
-        lines += ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        lines += [""]
+        lines += [table(page.rows), ""]
     if drawn:
         lines += [f"![{exhibit.title}]({exhibit.name}.png)", ""]
     lines += [line for note in page.notes for line in (note, "")]

@@ -82,7 +82,7 @@ class Figure3(Exhibit):
             smooth = tuple(smoothness(filters_of(run)) for run in runs)
             errors = tuple(found["test_error"] for run in runs if (found := run.outcome()))
             own = [Entry(f"{label}, correlation", smooth, None, 1), Entry(f"{label}, test error", errors, None, 1)]
-            rows.append((label, *(entry.told() for entry in own)))
+            rows.append((label, *(entry.summary() for entry in own)))
             entries += own
         if not entries:
             return None
@@ -112,7 +112,7 @@ def _runs(reproduction: Reproduction) -> dict[str, tuple[RunDirectory, ...]]:
 
 
 def _draw_tiles(axes: Axes, filters: Filters) -> None:
-    """All filters in a square, each scaled to its own largest value, as a unit's best input is told but for its norm
+    """All filters in a square, each scaled to its own largest value, as a unit's best input is known but for its norm
     (Erhan et al. 2010)."""
     columns = math.ceil(math.sqrt(len(filters)))
     rows = math.ceil(len(filters) / columns)

@@ -13,7 +13,7 @@ from seqlra.paper.table1 import RULES, UNITS, Table1, cell
 STD = 0.025
 LABELS = {"backprop": "backprop", "fa": "FA", "dfa": "DFA", "dtp": "DTP", "lra-fdbk": "LRA-fdbk"}
 EPOCHS = (1, 3, 10, 30, 100)
-"""Those that the page tells of, as far as the runs have come."""
+"""Those that the page shows, as far as the runs have come."""
 
 WITHIN = 10
 ABOUT = {"mnist": 5.0, "fashion_mnist": 20.0}

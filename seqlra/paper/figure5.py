@@ -69,7 +69,7 @@ class Figure5(Exhibit):
             if found := reproduction.found(stops):
                 goes_on = WHOLE[stops.name]
                 without = reproduction.found(goes_on, found.epochs) or reproduction.found(goes_on)
-                row, own = _told(f"{title}, {label}", found, without)
+                row, own = _row(f"{title}, {label}", found, without)
                 rows.append(row)
                 entries += own
         if not entries:
@@ -88,7 +88,7 @@ def _finish(axes: Axes) -> None:
     axes.set_ylim(0, DEPTH + 1)
 
 
-def _told(name: str, found: Found, without: Found | None) -> tuple[Row, list[Entry]]:
+def _row(name: str, found: Found, without: Found | None) -> tuple[Row, list[Entry]]:
     """One row, and its figures as entries."""
     depths = [seed for seed in curves(found, "depth").values if seed]
     own = [
@@ -99,11 +99,11 @@ def _told(name: str, found: Found, without: Found | None) -> tuple[Row, list[Ent
     ]
     if not depths:  # every seed diverged in its first epoch
         return (name, *["-"] * (len(HEADER) - 1)), []
-    told = [each.told() for each in own]
+    shown = [each.summary() for each in own]
     if without is None:
-        return (name, *told, str(found.epochs), "-", "-"), own
+        return (name, *shown, str(found.epochs), "-", "-"), own
     plain = entry(f"{name}, test error where the walk never stops", without, "test_error")
-    return (name, *told, str(found.epochs), plain.told(), str(without.epochs)), [*own, plain]
+    return (name, *shown, str(found.epochs), plain.summary(), str(without.epochs)), [*own, plain]
 
 
 HEADER = (
@@ -112,8 +112,8 @@ HEADER = (
 
 NOTE = (
     f"Depth: how many of the {DEPTH} subgraphs are updated for a prediction, on average over an epoch, where LRA-fdbk "
-    f"stops at {', '.join(f'{name} {value}' for name, value in HALTING.items())}; the paper does not tell its epsilon. "
-    "Nor has it figures here; it says: all subgraphs are updated at first, fewer after about five epochs, and of tanh "
-    "networks in the end one or none. The last two columns are Table 1's cell of the same weights, whose walk never "
-    "stops. Errors in percent."
+    f"stops at {', '.join(f'{name} {value}' for name, value in HALTING.items())}; the paper does not state its "
+    "epsilon. Nor has it figures here; it says: all subgraphs are updated at first, fewer after about five epochs, and "
+    "of tanh networks in the end one or none. The last two columns are Table 1's cell of the same weights, whose walk "
+    "never stops. Errors in percent."
 )

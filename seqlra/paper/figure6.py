@@ -150,7 +150,7 @@ class Figure6(Exhibit):
                 for nth, right in enumerate(latent.right, start=1)
             ]
             own.append(Entry(f"{label}, test error", (found.outcomes[0]["test_error"],), None, found.epochs))
-            rows.append((label, *(entry.told() for entry in own), f"{len(latent.classes):,}"))
+            rows.append((label, *(entry.summary() for entry in own), f"{len(latent.classes):,}"))
             entries += own
         return Page(rows, entries, [NOTE, *not_run(reproduction, self.cells()), what_ran(founds)])
 

@@ -50,9 +50,9 @@ class Figure7(Exhibit):
             Entry("angle at last", tuple(seed[-1] for seed in seeds), LAST_ANGLE, found.epochs),
             Entry("greatest angle", tuple(map(max, seeds)), None, found.epochs),
         ]
-        rows: list[Row] = [("", "degrees"), *((entry.name, entry.told()) for entry in own)]
+        rows: list[Row] = [("", "degrees"), *((entry.name, entry.summary()) for entry in own)]
         layers = _layers(found)
-        rows += [(entry.name, entry.told()) for entry in layers]
+        rows += [(entry.name, entry.summary()) for entry in layers]
         return Page(rows, [*own, *layers], [NOTE, what_ran([found])])
 
     def draw(self, reproduction: Reproduction, path: Path) -> bool:

@@ -41,7 +41,7 @@ def each(grid: Grid) -> Iterator[tuple[str, str, Cell]]:
 
 
 def curves(found: Found, key: str, label: str = "") -> Curves:
-    """What the rows of ``metrics.jsonl`` tell by that name, seed by seed; nan where an epoch does not tell it."""
+    """What the rows of ``metrics.jsonl`` hold by that name, seed by seed; nan where an epoch has none."""
     return Curves(label, [[_number(row.get(key)) for row in history] for history in found.histories])
 
 
@@ -113,7 +113,7 @@ def by_epochs(
     entries: list[Entry] = []
     for title, label, found in known:
         own = [_after(epoch, f"{title}, {label}", curves(found, key), papers or {}) for epoch in reached]
-        rows.append((title, label, *(entry.told() if entry else "-" for entry in own)))
+        rows.append((title, label, *(entry.summary() if entry else "-" for entry in own)))
         entries += [entry for entry in own if entry]
     return rows, entries
 

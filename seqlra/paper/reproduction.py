@@ -1,4 +1,4 @@
-"""A shelf of the paper's cells: what is done stays, what was stopped goes on, what a table needs is found there.
+"""The store of the paper's runs: what is done stays, what was stopped goes on, what a table needs is found there.
 
 A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that can be trained together are: see
 `seqlra.sweeps.run_store.groups`.
@@ -6,6 +6,7 @@ A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that can be trained tog
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -46,6 +47,12 @@ class Found:
     def figure(self, name: str) -> dict[str, Any]:
         """A figure of the outcomes over the seeds: see `spread`."""
         return spread(outcome.get(name) for outcome in self.outcomes)
+
+    @property
+    def ms_per_update(self) -> float:
+        """Milliseconds that an update took, over all seeds; nan where none made any."""
+        steps = sum(outcome["steps"] for outcome in self.outcomes)
+        return 1000 * math.fsum(outcome["train_seconds"] for outcome in self.outcomes) / steps if steps else math.nan
 
 
 class Reproduction(RunStore):

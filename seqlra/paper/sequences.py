@@ -59,8 +59,8 @@ class Sequences(Exhibit):
                 own = entry(f"{RULES[rule]}, {width} units, {epochs} epochs", found, "test_bpc")
                 steps = fmean(outcome["steps"] for outcome in found.outcomes)
                 seconds = fmean(outcome["train_seconds"] for outcome in found.outcomes)
-                told = (f"{steps:.0f}", f"{seconds:.0f}", f"{1000 * seconds / steps:.1f}")
-                rows.append((RULES[rule], str(width), str(epochs), own.told(), *told))
+                shown = (f"{steps:.0f}", f"{seconds:.0f}", f"{found.ms_per_update:.1f}")
+                rows.append((RULES[rule], str(width), str(epochs), own.summary(), *shown))
                 entries.append(own)
                 ran.append(found)
         if not rows:

@@ -80,8 +80,8 @@ class Table1(Exhibit):
             ]
             entries += [each for each in own if each]
             epochs = sorted({each.epochs for each in found if each})
-            told = (each.told() + ("" if each.paper is not None else " (X)") if each else "-" for each in own)
-            rows.append((data, unit, rule, *told, ", ".join(map(str, epochs))))
+            shown = (each.summary() + ("" if each.paper is not None else " (X)") if each else "-" for each in own)
+            rows.append((data, unit, rule, *shown, ", ".join(map(str, epochs))))
         if not rows:
             return None
         header = ("data", "unit", "rule", *(f"std {std:g}" for std in STDS), "epochs")
@@ -89,6 +89,6 @@ class Table1(Exhibit):
 
 
 NOTE = (
-    "Ours (the paper's, the difference); X: the paper tells of no learning. The paper's is the best error found within "
+    "Ours (the paper's, the difference); X: the paper reports no learning. The paper's is the best error found within "
     "100 epochs; ours is the test error of the epoch that validation chose. Step sizes were chosen on validation."
 )

@@ -26,7 +26,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 units have no upper bound, and with that of the others they run off."""
 
 STEP_SIZE = 0.0002
-"""Of Adam; Section 3.3 does not tell it, Section 3.5 has this one."""
+"""Of Adam; Section 3.3 does not state it, Section 3.5 has this one."""
 
 
 def cell(network: str, data: str, epochs: int | None = None) -> Cell:
@@ -73,9 +73,9 @@ class Table2(Exhibit):
             entries += [each for each in own if each]
             last = fmean(history[-1]["valid_error"] for history in longest.histories)
             at = ", ".join(str(outcome["best_epoch"]) for outcome in longest.outcomes)
-            told = [each.told() if each else "-" for each in own]
+            shown = [each.summary() if each else "-" for each in own]
             chosen = f"{at} of {longest.epochs} ({best_epoch} of 100)"
-            rows.append((network, data, told[0], f"{last:.2f}", f"{after_50:g}", told[1], chosen))
+            rows.append((network, data, shown[0], f"{last:.2f}", f"{after_50:g}", shown[1], chosen))
         if not rows:
             return None
         header = (
@@ -86,5 +86,5 @@ class Table2(Exhibit):
 
 NOTE = (
     "Ours (the paper's, the difference). Our best is the test error of the epoch that validation chose, in a run of as "
-    "many epochs as told; the paper's is the best of 100. Epoch 1 is a run of one epoch."
+    "many epochs as the row shows; the paper's is the best of 100. Epoch 1 is a run of one epoch."
 )

@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[float, dict[str, Any]]] = {
     "lra-fdbk": (0.01, {}),
 }
 """The step size of Adam, which falls to 0 in a straight line, and settings of each method, all chosen on the validation
-images of MNIST after 5 epochs (``results/tuning.json``); the paper tells neither optimizer nor step sizes."""
+images of MNIST after 5 epochs (``results/tuning.json``); the paper states neither optimizer nor step sizes."""
 
 
 def cell(method: str, data: str) -> Cell:
@@ -79,7 +79,7 @@ class Table3(Exhibit):
                 continue
             own = Entry(f"{method}, {data}", tuple(100 - e for e in errors), TABLE3[method, data], found.epochs)
             one = 100 - fmean(posterior_errors(found, "one_draw"))
-            rows.append((method, data, own.told(), f"{100 - own.mean:.2f}", f"{one:.2f}", str(found.epochs)))
+            rows.append((method, data, own.summary(), f"{100 - own.mean:.2f}", f"{one:.2f}", str(found.epochs)))
             entries.append(own)
             ran.append(found)
         if not rows:

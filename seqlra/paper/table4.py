@@ -52,7 +52,7 @@ class Table4(Exhibit):
                 name = f"{rule}-{phase}"
                 figures = zip(("train_error", "valid_error", "test_error"), TABLE4[name], strict=True)
                 own = [entry(f"{name}, {figure}", found, figure, paper) for figure, paper in figures]
-                rows.append((f"{rule}, {phase}", *(each.told() for each in own), str(found.epochs)))
+                rows.append((f"{rule}, {phase}", *(each.summary() for each in own), str(found.epochs)))
                 entries += own
                 ran.append(found)
         if not rows:

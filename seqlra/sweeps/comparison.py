@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from seqlra import markdown
 from seqlra.analysis.plotting import METRICS, Curves, save_curves
 from seqlra.engine.update import update
 from seqlra.errors import SeqlraError
@@ -130,9 +131,7 @@ class Comparison(RunStore):
         return Curves(f"{of['label']}: test {chosen}{note}", values)
 
     def _markdown(self, results: Mapping[str, Any]) -> str:
-        header, *cells = table(results)
-        lines = [f"**{self.title}**", "", "| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-        lines += ["| " + " | ".join(each) + " |" for each in cells]
+        lines = [f"**{self.title}**", "", markdown.table(table(results))]
         if self.command:
             lines += ["", f"`{self.command}`"]
         return "\n".join(lines) + "\n"

@@ -37,17 +37,17 @@ RESULT = {"train_seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"seq
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Reproduction:
+def store(tmp_path: Path) -> Reproduction:
     """An empty folder of the paper's runs."""
     return Reproduction(tmp_path, MACHINE)
 
 
-def put(shelf: Reproduction, cell: Cell, rows: Sequence[dict[str, Any]], seed: int = 0, **result: Any) -> Path:
+def put(store: Reproduction, cell: Cell, rows: Sequence[dict[str, Any]], seed: int = 0, **result: Any) -> Path:
     """A run of a cell that is done, with these rows of metrics, one an epoch."""
-    path = shelf.path / f"{cell.name}-{len(rows)}ep-seed{seed}"
+    path = store.path / f"{cell.name}-{len(rows)}ep-seed{seed}"
     path.mkdir()
-    told = [{"epoch": nth, "step": 1000 * nth, **row} for nth, row in enumerate(rows, start=1)]
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    shown = [{"epoch": nth, "step": 1000 * nth, **row} for nth, row in enumerate(rows, start=1)]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in shown))
     (path / "result.json").write_text(json.dumps({**RESULT, **result}))
     return path
 
@@ -73,7 +73,7 @@ def at_marks(line: Any) -> np.ndarray:
 
 
 def drawn(
-    exhibit: Exhibit, shelf: Reproduction, monkeypatch: pytest.MonkeyPatch, module: Any = panels
+    exhibit: Exhibit, store: Reproduction, monkeypatch: pytest.MonkeyPatch, module: Any = panels
 ) -> tuple[Figure, bytes]:
     """What an exhibit draws, as matplotlib has it and as a picture."""
     figures: list[Figure] = []
@@ -83,8 +83,8 @@ def drawn(
         plotting.save_figure(figure, path)
 
     monkeypatch.setattr(module, "save_figure", keep)
-    path = shelf.path / "drawn.png"
-    assert exhibit.draw(shelf, path)
+    path = store.path / "drawn.png"
+    assert exhibit.draw(store, path)
     assert imread(path).shape[-1] == 4
     return figures[-1], path.read_bytes()
 
@@ -93,11 +93,11 @@ def drawn(
 
 
 @pytest.mark.parametrize("exhibit", FIGURES, ids=lambda exhibit: exhibit.name)
-def test_with_nothing_trained_there_is_no_page_and_no_picture(exhibit: Exhibit, shelf: Reproduction) -> None:
-    exhibit.measure(shelf, exhibit.cells())
-    assert write(exhibit, shelf) is None
-    assert not exhibit.draw(shelf, shelf.path / "picture.png")
-    assert list(shelf.path.iterdir()) == []
+def test_with_nothing_trained_there_is_no_page_and_no_picture(exhibit: Exhibit, store: Reproduction) -> None:
+    exhibit.measure(store, exhibit.cells())
+    assert write(exhibit, store) is None
+    assert not exhibit.draw(store, store.path / "picture.png")
+    assert list(store.path.iterdir()) == []
 
 
 @pytest.mark.parametrize("exhibit", FIGURES, ids=lambda exhibit: exhibit.name)
@@ -110,15 +110,15 @@ def test_every_cell_is_a_configuration_of_its_own(exhibit: Exhibit) -> None:
         learner(config)  # its rule knows all its settings
 
 
-def test_a_run_of_the_reproduction_gives_page_and_picture(shelf: Reproduction) -> None:
-    put(shelf, figure2.fdbk("mnist", 1.0), errors(9.0, 8.0))
-    page = write(FIGURE2, shelf)
+def test_a_run_of_the_reproduction_gives_page_and_picture(store: Reproduction) -> None:
+    put(store, figure2.fdbk("mnist", 1.0), errors(9.0, 8.0))
+    page = write(FIGURE2, store)
     assert page is not None
-    assert imread(shelf.path / "figure2.png").size
-    text = (shelf.path / "figure2.md").read_text()
+    assert imread(store.path / "figure2.png").size
+    text = (store.path / "figure2.md").read_text()
     assert "| MNIST, LRA-fdbk | sd = 1 | **9.00** | **8.00** |" in text
     assert "![" in text
-    written = json.loads((shelf.path / "figure2.json").read_text())
+    written = json.loads((store.path / "figure2.json").read_text())
     assert [entry["mean"] for entry in written["entries"]] == [9.0, 8.0]
 
 
@@ -142,12 +142,12 @@ def test_figure_2_is_run_with_the_settings_of_section_3_1() -> None:
 
 
 def test_curves_are_the_rows_of_the_metrics_and_keep_their_colors(
-    shelf: Reproduction, monkeypatch: pytest.MonkeyPatch
+    store: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(shelf, figure2.diff("mnist", 10), errors(9.0, 7.0, 6.5))
-    put(shelf, figure2.fdbk("fashion_mnist", 2.0), errors(20.0, 18.0, 17.0))
-    put(shelf, figure2.fdbk("fashion_mnist", 2.0), errors(22.0, 19.0, 17.0), seed=1)
-    figure, first = drawn(FIGURE2, shelf, monkeypatch)
+    put(store, figure2.diff("mnist", 10), errors(9.0, 7.0, 6.5))
+    put(store, figure2.fdbk("fashion_mnist", 2.0), errors(20.0, 18.0, 17.0))
+    put(store, figure2.fdbk("fashion_mnist", 2.0), errors(22.0, 19.0, 17.0), seed=1)
+    figure, first = drawn(FIGURE2, store, monkeypatch)
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["MNIST, LRA-diff", "MNIST, LRA-fdbk", "Fashion MNIST, LRA-diff", "Fashion MNIST, LRA-fdbk"]
     assert [len(axes.lines) for axes in figure.axes] == [1, 0, 0, 1]  # what is missing is left out
@@ -155,17 +155,17 @@ def test_curves_are_the_rows_of_the_metrics_and_keep_their_colors(
     line = by_label(figure.axes[3])["sd = 2"]
     assert at_marks(line).tolist() == [[1, 21.0], [2, 18.5], [3, 17.0]]  # means over the seeds
     alone = line.get_color()
-    put(shelf, figure2.fdbk("fashion_mnist", 1.0), errors(20.0, 18.0, 17.0))
-    figure, second = drawn(FIGURE2, shelf, monkeypatch)
+    put(store, figure2.fdbk("fashion_mnist", 1.0), errors(20.0, 18.0, 17.0))
+    figure, second = drawn(FIGURE2, store, monkeypatch)
     lines = by_label(figure.axes[3])
     assert lines["sd = 2"].get_color() == alone != lines["sd = 1"].get_color()
     assert first != second
 
 
-def test_the_page_has_the_epochs_that_were_reached_and_names_what_is_missing(shelf: Reproduction) -> None:
-    put(shelf, figure2.diff("mnist", 5), errors(9.0))
-    put(shelf, figure2.fdbk("mnist", 1.0), errors(8.0, 7.0))
-    page = FIGURE2.page(shelf)
+def test_the_page_has_the_epochs_that_were_reached_and_names_what_is_missing(store: Reproduction) -> None:
+    put(store, figure2.diff("mnist", 5), errors(9.0))
+    put(store, figure2.fdbk("mnist", 1.0), errors(8.0, 7.0))
+    page = FIGURE2.page(store)
     assert page is not None
     assert page.rows == [
         ("", "", "epoch 1", "epoch 2"),
@@ -179,14 +179,14 @@ def test_the_page_has_the_epochs_that_were_reached_and_names_what_is_missing(she
     assert figure2.diff("mnist", 50).name in names
 
 
-def test_a_run_that_diverged_at_once_does_no_harm(shelf: Reproduction, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(shelf, figure2.diff("mnist", 5), errors(9.0, 8.0))
-    run = put(shelf, figure2.diff("mnist", 10), errors(9.0, 8.0))
+def test_a_run_that_diverged_at_once_does_no_harm(store: Reproduction, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, figure2.diff("mnist", 5), errors(9.0, 8.0))
+    run = put(store, figure2.diff("mnist", 10), errors(9.0, 8.0))
     (run / "metrics.jsonl").write_text("")
     (run / "result.json").rename(run / "failed.json")
-    figure, _ = drawn(FIGURE2, shelf, monkeypatch)
+    figure, _ = drawn(FIGURE2, store, monkeypatch)
     assert "K = 5" in by_label(figure.axes[0])
-    page = FIGURE2.page(shelf)
+    page = FIGURE2.page(store)
     assert page is not None
     assert ("MNIST, LRA-diff", "K = 10", "-", "-") in page.rows
 
@@ -210,11 +210,11 @@ def weights_of(*matrices: torch.Tensor) -> dict[str, Any]:
     return {"best": {"weights": named}}
 
 
-def test_tiles_show_each_unit_upright_and_scaled(shelf: Reproduction, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_show_each_unit_upright_and_scaled(store: Reproduction, monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.randn(5, 4, 4)  # what each of five units should be shown as
-    path = put(shelf, figure3.CELLS["LRA-fdbk"], errors(20.0))
+    path = put(store, figure3.CELLS["LRA-fdbk"], errors(20.0))
     checkpoint.save(path / "checkpoint.pt", weights_of(images.flatten(1).T, torch.eye(5), torch.eye(5)))
-    figure, _ = drawn(FIGURE3, shelf, monkeypatch, figure3)
+    figure, _ = drawn(FIGURE3, store, monkeypatch, figure3)
     (axes,) = figure.axes
     assert axes.get_title() == "(a) LRA-fdbk"
     canvas = axes.images[0].get_array()
@@ -224,7 +224,7 @@ def test_tiles_show_each_unit_upright_and_scaled(shelf: Reproduction, monkeypatc
         assert np.allclose(canvas[top : top + 4, left : left + 4], wanted)
 
 
-def test_smoothness_tells_a_slope_from_noise() -> None:
+def test_smoothness_is_higher_for_a_slope_than_for_noise() -> None:
     slope = np.add.outer(np.arange(28.0), 2 * np.arange(28.0))
     noise = np.random.default_rng(0).normal(size=(3, 28, 28))
     assert figure3.smoothness(np.stack([slope, -slope]).astype(np.float32)) > 0.99
@@ -233,15 +233,15 @@ def test_smoothness_tells_a_slope_from_noise() -> None:
     assert figure3.smoothness(stripes[None].astype(np.float32)) == pytest.approx(0, abs=0.01)
 
 
-def test_figure_3_has_networks_of_one_epoch_whatever_is_longer(shelf: Reproduction) -> None:
+def test_figure_3_has_networks_of_one_epoch_whatever_is_longer(store: Reproduction) -> None:
     cell = figure3.CELLS["LRA-fdbk"]
     assert all(cell.epochs == 1 for cell in FIGURE3.cells())
-    path = put(shelf, cell, errors(20.0), test_error=21.0)
-    longer = put(shelf, cell, errors(20.0, 19.0), test_error=19.0)
+    path = put(store, cell, errors(20.0), test_error=21.0)
+    longer = put(store, cell, errors(20.0, 19.0), test_error=19.0)
     for each in (path, longer):
         flat = torch.randn(16, 2)
         checkpoint.save(each / "checkpoint.pt", weights_of(flat, torch.eye(2), torch.eye(2)))
-    page = FIGURE3.page(shelf)
+    page = FIGURE3.page(store)
     assert page is not None
     assert {entry.name: entry.mean for entry in page.entries}["LRA-fdbk, test error"] == 21.0
 
@@ -249,7 +249,7 @@ def test_figure_3_has_networks_of_one_epoch_whatever_is_longer(shelf: Reproducti
 # -- Figure 4 ----------------------------------------------------------------------------------------------------------
 
 
-def test_figure_4_shares_its_cells_with_table_1(shelf: Reproduction, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure_4_shares_its_cells_with_table_1(store: Reproduction, monkeypatch: pytest.MonkeyPatch) -> None:
     of_table = {cell.name: cell for cell in table1.Table1().cells()}
     cells = FIGURE4.cells()
     assert len(cells) == 2 * 2 * 5
@@ -259,8 +259,8 @@ def test_figure_4_shares_its_cells_with_table_1(shelf: Reproduction, monkeypatch
     for nth, (data, unit) in enumerate(
         [("mnist", "sigmoid"), ("fashion_mnist", "sigmoid"), ("mnist", "tanh"), ("fashion_mnist", "tanh")]
     ):
-        put(shelf, table1.cell(data, unit, "dfa", 0.025), errors(80.0 + nth, 8.0 + nth))
-    figure, _ = drawn(FIGURE4, shelf, monkeypatch)
+        put(store, table1.cell(data, unit, "dfa", 0.025), errors(80.0 + nth, 8.0 + nth))
+    figure, _ = drawn(FIGURE4, store, monkeypatch)
     assert [axes.get_title() for axes in figure.axes] == [
         "MNIST, sigmoid", "Fashion MNIST, sigmoid", "MNIST, tanh", "Fashion MNIST, tanh"
     ]  # fmt: skip
@@ -270,10 +270,10 @@ def test_figure_4_shares_its_cells_with_table_1(shelf: Reproduction, monkeypatch
         assert y[x == 2] == pytest.approx(8.0 + nth)
 
 
-def test_figure_4_sets_ten_epochs_of_lra_beside_what_the_paper_says_of_them(shelf: Reproduction) -> None:
-    put(shelf, table1.cell("mnist", "tanh", "lra-fdbk", 0.025), errors(*(15.0 - nth for nth in range(10))))
-    put(shelf, table1.cell("mnist", "tanh", "dfa", 0.025), errors(*(25.0 - nth for nth in range(10))))
-    page = FIGURE4.page(shelf)
+def test_figure_4_sets_ten_epochs_of_lra_beside_what_the_paper_says_of_them(store: Reproduction) -> None:
+    put(store, table1.cell("mnist", "tanh", "lra-fdbk", 0.025), errors(*(15.0 - nth for nth in range(10))))
+    put(store, table1.cell("mnist", "tanh", "dfa", 0.025), errors(*(25.0 - nth for nth in range(10))))
+    page = FIGURE4.page(store)
     assert page is not None
     papers = {entry.name: (entry.mean, entry.paper) for entry in page.entries}
     assert papers["MNIST, tanh, LRA-fdbk, epoch 10"] == (6.0, 5.0)
@@ -285,17 +285,17 @@ def test_figure_4_sets_ten_epochs_of_lra_beside_what_the_paper_says_of_them(shel
 
 
 def test_depth_by_epoch_beside_backprop_and_beside_the_walk_that_never_stops(
-    shelf: Reproduction, monkeypatch: pytest.MonkeyPatch
+    store: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halts, whole = figure5.halting("mnist", "tanh"), figure5.whole("mnist", "tanh")
-    put(shelf, halts, [{"depth": 9.0}, {"depth": 6.0}, {"depth": 1.5}], test_error=7.0)
-    put(shelf, whole, [{"depth": 9.0}], test_error=6.0)
-    figure, _ = drawn(FIGURE5, shelf, monkeypatch)
+    put(store, halts, [{"depth": 9.0}, {"depth": 6.0}, {"depth": 1.5}], test_error=7.0)
+    put(store, whole, [{"depth": 9.0}], test_error=6.0)
+    figure, _ = drawn(FIGURE5, store, monkeypatch)
     axes = panel(figure, "MNIST")
     lines = by_label(axes)
     assert at_marks(lines["LRA-fdbk, tanh"]).tolist() == [[1, 9.0], [2, 6.0], [3, 1.5]]
     assert list(lines["backprop: always 9"].get_ydata()) == [9, 9]
-    page = FIGURE5.page(shelf)
+    page = FIGURE5.page(store)
     assert page is not None
     figures = {entry.name.removeprefix("MNIST, LRA-fdbk, tanh, "): entry.mean for entry in page.entries}
     assert figures == {
@@ -306,9 +306,9 @@ def test_depth_by_epoch_beside_backprop_and_beside_the_walk_that_never_stops(
         "test error where the walk never stops": 6.0,
     }
     assert page.rows[1][-4:] == ("**7.00**", "3", "**6.00**", "1")
-    put(shelf, whole, [{"depth": 9.0}] * 3, test_error=5.0)
-    put(shelf, whole, [{"depth": 9.0}] * 4, test_error=4.0)
-    page = FIGURE5.page(shelf)  # as long as the one that stops goes before longer
+    put(store, whole, [{"depth": 9.0}] * 3, test_error=5.0)
+    put(store, whole, [{"depth": 9.0}] * 4, test_error=4.0)
+    page = FIGURE5.page(store)  # as long as the one that stops goes before longer
     assert page is not None
     assert page.rows[1][-4:] == ("**7.00**", "3", "**5.00**", "3")
 
@@ -329,7 +329,7 @@ def test_what_stops_differs_from_table_1_in_the_threshold_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
-def test_neighbors_tell_clusters_apart_and_no_image_is_its_own_neighbor() -> None:
+def test_neighbors_keep_clusters_apart_and_no_image_is_its_own_neighbor() -> None:
     draw = np.random.default_rng(0)
     classes = np.repeat([0, 1, 2], 15)
     apart = draw.normal(size=(45, 8)).astype(np.float32) + 50 * np.eye(8, dtype=np.float32)[classes]
@@ -349,19 +349,19 @@ def test_images_are_laid_out_in_as_many_threads_as_the_machine_gives(monkeypatch
     import sklearn.manifold
     from threadpoolctl import threadpool_info
 
-    told: list[set[int]] = []
+    shown: list[set[int]] = []
 
     class Asking(sklearn.manifold.TSNE):
         """t-SNE that notes how many threads it has."""
 
         def fit_transform(self, X: np.ndarray, y: None = None) -> np.ndarray:
-            told.append({pool["num_threads"] for pool in threadpool_info()})
+            shown.append({pool["num_threads"] for pool in threadpool_info()})
             return X[:, :2]
 
     monkeypatch.setattr(sklearn.manifold, "TSNE", Asking)
     for threads in (1, 2):
         lay_out([np.eye(12, dtype=np.float32)], np.repeat([0, 1], 6), threads)
-    assert told == [{1}, {2}]
+    assert shown == [{1}, {2}]
 
 
 def as_they_are(layers: Sequence[np.ndarray], classes: np.ndarray, threads: int) -> Latent:
@@ -383,11 +383,11 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reproduction:
     cells = {label: replace(cell, options={**cell.options, **small}) for label, cell in figure6.CELLS.items()}
     monkeypatch.setattr(figure6, "CELLS", cells)
     monkeypatch.setattr(figure6, "FEW", 40)
-    shelf = Reproduction(tmp_path / "runs", replace(MACHINE, data_dir=str(tmp_path / "data")))
-    for group in shelf.groups(FIGURE6.cells(), FIGURE6.quick):
-        for members in shelf.left(group.name, group.members):
-            shelf.train(group.name, members, Quiet)
-    return shelf
+    store = Reproduction(tmp_path / "runs", replace(MACHINE, data_dir=str(tmp_path / "data")))
+    for group in store.groups(FIGURE6.cells(), FIGURE6.quick):
+        for members in store.left(group.name, group.members):
+            store.train(group.name, members, Quiet)
+    return store
 
 
 class Quiet:
@@ -471,24 +471,24 @@ def angles(*values: float | None) -> list[dict[str, Any]]:
 
 
 def test_angles_stand_where_they_were_measured_beside_those_of_the_paper(
-    shelf: Reproduction, monkeypatch: pytest.MonkeyPatch
+    store: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [cell.name for cell in FIGURE7.cells()] == [table4.cell("lra", "pretrained").name]
     assert FIGURE7.cells()[0].config(1, 0, MACHINE).diagnose == 1000
-    put(shelf, figure7.CELL, angles(80.0, 60.0, 50.0))
-    put(shelf, figure7.CELL, angles(84.0, 62.0, 52.0), seed=1)
-    figure, first = drawn(FIGURE7, shelf, monkeypatch, figure7)
+    put(store, figure7.CELL, angles(80.0, 60.0, 50.0))
+    put(store, figure7.CELL, angles(84.0, 62.0, 52.0), seed=1)
+    figure, first = drawn(FIGURE7, store, monkeypatch, figure7)
     (axes,) = figure.axes
     lines = by_label(axes)
     ours = lines["LRA-fdbk against backprop, whole network"]
     assert ours.get_xydata().tolist() == [[0, 82.0], [1000, 61.0], [2000, 51.0]]
     assert {line.get_ydata()[0] for line in axes.lines if line is not ours} == {90.0, 38.0, 10.0}
-    page = FIGURE7.page(shelf)
+    page = FIGURE7.page(store)
     assert page is not None
-    told = {entry.name: (entry.mean, entry.paper) for entry in page.entries}
-    assert told["angle at first"] == (82.0, 10.0)
-    assert told["angle at last"] == (51.0, 38.0)
-    assert told["greatest angle"] == (82.0, None)
-    assert told["layer1 at last"] == (51.0, None)
-    put(shelf, figure7.CELL, angles(80.0, 60.0, 20.0), seed=2)
-    assert drawn(FIGURE7, shelf, monkeypatch, figure7)[1] != first
+    shown = {entry.name: (entry.mean, entry.paper) for entry in page.entries}
+    assert shown["angle at first"] == (82.0, 10.0)
+    assert shown["angle at last"] == (51.0, 38.0)
+    assert shown["greatest angle"] == (82.0, None)
+    assert shown["layer1 at last"] == (51.0, None)
+    put(store, figure7.CELL, angles(80.0, 60.0, 20.0), seed=2)
+    assert drawn(FIGURE7, store, monkeypatch, figure7)[1] != first

@@ -1,0 +1,114 @@
+"""The page of a folder of results: the tables in ``measured.json``, and what ``seqlra bench`` wrote, as Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqlra import markdown
+from seqlra.errors import SeqlraError
+from seqlra.training.run_directory import Directory
+
+MEASURED, BENCHES, PAGE = "measured.json", "bench-*.json", "measured.md"
+
+
+def render(folder: Path) -> Path:
+    """Write ``measured.md`` from ``measured.json`` and from every ``bench-NAME.json`` in the folder.
+
+    ``bench-NAME.json`` is the output of ``seqlra bench NAME --json``. ``measured.json`` has a ``machine``, in words,
+    and ``tables`` by name, each with a ``heading`` and ``rows``: of single settings (`settings_table`) or, where it
+    has a ``command``, of a comparison (`comparison_table`).
+
+    Returns:
+        The page.
+
+    Raises:
+        SeqlraError: the folder has none of these files, or one of them is damaged, or the page cannot be written.
+    """
+    directory = Directory(folder)
+    sources = [*folder.glob(MEASURED), *sorted(folder.glob(BENCHES))]
+    if not sources:
+        raise SeqlraError(f"{folder} has neither {MEASURED} nor {BENCHES}")
+    parts = [HEAD]
+    for path in sources:
+        content = directory.read_json(path)
+        try:
+            parts += _measured(content) if path.name == MEASURED else [bench_table(_bench_name(path), content)]
+        except (KeyError, TypeError, ValueError) as error:
+            raise SeqlraError(f"{path} is damaged: {error!r}") from error
+    page = folder / PAGE
+    directory.write_text(page, "\n\n".join(parts) + "\n")
+    return page
+
+
+def _bench_name(path: Path) -> str:
+    return path.stem.removeprefix("bench-")
+
+
+def _measured(content: Mapping[str, Any]) -> list[str]:
+    tables = content["tables"].values()
+    return [content["machine"], *((comparison_table if "command" in each else settings_table)(each) for each in tables)]
+
+
+def settings_table(table: Mapping[str, Any]) -> str:
+    """Single settings, each a command of ``seqlra train``, with the mean and the range over its seeds."""
+    rows = [("", "here", "on validation", "paper", "mean depth", "ms an update", "command")]
+    for row in table["rows"]:
+        digits = 3 if row["metric"].endswith("bpc") else 2
+        figure, figures = f"{row['figure']:.{digits}f}", row["figures"]
+        if len(figures) > 1:
+            figure += f" ({len(figures)} seeds, {min(figures):.{digits}f} to {max(figures):.{digits}f})"
+        command = f"`train {row['command'].split(' --seed')[0]}`"
+        others = (f"{row['valid']:.{digits}f}", row["paper"] or "-", f"{row['depth']:.2f}", f"{row['ms']:.1f}")
+        rows.append((row["label"], figure, *others, command))
+    return f"**{table['heading']}**\n\n{markdown.table(rows)}"
+
+
+def comparison_table(table: Mapping[str, Any]) -> str:
+    """The ``results.json`` of a comparison; of stochastic networks the accuracies of their posterior, too."""
+    metric = table["metric"]
+    sampled = all(f"{way}_accuracies" in row for row in table["rows"] for way in POSTERIOR)
+    header = tuple(POSTERIOR.values()) if sampled else (f"test {metric}",)
+    rows = [("", *header, f"validation {metric}", "paper", "mean depth", "ms an update")]
+    for row in table["rows"]:
+        figures = [row[f"{way}_accuracies"] for way in POSTERIOR] if sampled else [row[f"test_{metric}"]["all"]]
+        others = (f"{row[name]['mean']:.2f}" for name in ("mean_depth", "ms_per_update"))
+        rows.append(
+            (
+                row["label"],
+                *map(_mean_and_range, figures),
+                f"{row[f'valid_{metric}']['mean']:.2f}",
+                row["paper"],
+                *others,
+            )
+        )
+    return f"**{table['heading']}**\n\n{markdown.table(rows)}\n\n`compare {table['command']}`"
+
+
+def _mean_and_range(figures: Sequence[float]) -> str:
+    mean = f"{statistics.mean(figures):.2f}"
+    return mean if len(figures) == 1 else f"{mean} ({min(figures):.2f} to {max(figures):.2f})"
+
+
+def bench_table(name: str, measured: Mapping[str, Any]) -> str:
+    """What ``seqlra bench NAME --json`` printed."""
+    rows = [("case", "rival", "ratio", "ours ms", "rival ms", "of the rate of products")]
+    for case in measured["cases"]:
+        ratio = f"{case['ratio']:.2f} ({case['ratio_low']:.2f} to {case['ratio_high']:.2f})"
+        limit = "-" if case["of_limit"] is None else f"{100 * case['of_limit']:.0f}%"
+        rows.append((case["case"], case["rival"], ratio, f"{case['ours_ms']:.2f}", f"{case['rival_ms']:.2f}", limit))
+    means = "; ".join(f"{which} {mean:.2f}" for which, mean in measured["geometric_means"].items())
+    heading = f"`seqlra bench {name}`: {measured['device']}, {measured['threads']} threads; rival's time over ours"
+    return f"**{heading}**\n\n{markdown.table(rows)}\n\nGeometric means: {means}."
+
+
+POSTERIOR = {"posterior": "100 samples", "one_draw": "one draw", "mean_field": "mean field"}
+"""How a stochastic network was asked, with the words of the table."""
+
+HEAD = """# What was measured
+
+Written by `seqlra reproduce render`; every seed is in `measured.json`. Validation chose the epoch and the settings; the
+test set was looked at once a run. Times of an update are of a machine that did other work, too; those of `seqlra bench`
+are of one that did not."""
