@@ -18,9 +18,11 @@ from torch import Tensor
 from seqlra import SeqlraError
 from seqlra.errors import Diverged
 from seqlra.training import checkpoint
-from seqlra.training.experiment import load_best, prepare, read_config, train
+from seqlra.training.experiment import prepare
+from seqlra.training.loading import load_best, read_config
 from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
+from seqlra.training.runs import train
 from seqlra.training.settings import Config
 from seqlra.training.trainer import Stopped, Trainer
 
@@ -42,7 +44,7 @@ def small(settings: dict[str, Any] | None = None, **given: Any) -> Config:
 def start(path: Path, config: Config) -> tuple[Any, RunDirectory]:
     run = RunDirectory.create(path)
     run.write_json(run.config, config.to_dict())
-    return prepare(config), run
+    return prepare([config]), run
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def test_a_stopped_and_resumed_run_equals_the_one_left_alone(
         train(stopped, run, watch=stop_after(60))  # in the middle of the second epoch of 40 updates
     assert not run.result.exists()
     torch.manual_seed(99)  # what happens in between must not matter
-    train(prepare(read_config(run)), run, resume=True)
+    train(prepare([read_config(run)]), run)
     same_outcome(run_alone, run)
 
 
@@ -113,7 +115,7 @@ def test_a_stop_at_the_end_of_an_epoch_loses_no_row(
     try:  # at the end of the run there is nothing left to stop
         train(stopped, run, watch=stop_before_the_last)
     except Stopped:
-        train(prepare(read_config(run)), run, resume=True)
+        train(prepare([read_config(run)]), run)
     same_outcome(run_alone, run)
 
 
@@ -151,26 +153,27 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None
 
 def test_validation_chooses_the_weights_that_are_tested(tmp_path: Path) -> None:
     experiment, run = start(tmp_path / "run", small(lr=0.02, epochs=6))
-    result = train(experiment, run)
+    (result,) = train(experiment, run)
     errors = [row["valid_error"] for row in run.read_metrics()]
     assert result["best_epoch"] == 1 + errors.index(min(errors))
     assert result["valid_error"] == min(errors)
     best = load_best(run)
-    assert best.task.evaluate(best.graph, "test")["error"] == result["test_error"]
+    (metrics,) = best.task.evaluate(best.graph, "test")
+    assert metrics["error"] == result["test_error"]
 
 
 def test_the_same_seed_is_the_same_run_and_another_seed_another(tmp_path: Path) -> None:
     results = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         experiment, run = start(tmp_path / name, small(seed=seed, epochs=1))
-        results.append(without_times(train(experiment, run)))
+        results += map(without_times, train(experiment, run))
     assert results[0] == results[1]
     assert results[0]["test_loss"] != results[2]["test_loss"]
 
 
 def test_steps_take_the_place_of_epochs(tmp_path: Path) -> None:
     experiment, run = start(tmp_path / "run", small(steps=50))
-    result = train(experiment, run)
+    (result,) = train(experiment, run)
     assert result["steps"] == 50
     assert [row["step"] for row in run.read_metrics()] == [40, 50]
 
