@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seqlra import SeqlraError
 from seqlra.errors import Diverged
-from seqlra.training import checkpoint
+from seqlra.training import checkpoint, runs
 from seqlra.training.experiment import prepare
 from seqlra.training.loading import load_best, read_config
 from seqlra.training.presets import mlp_config, rnn_config
@@ -33,6 +33,12 @@ TIMES = {"train_seconds", "samples_per_second", "tokens_per_second", "seconds"}
 def single_precision(double_precision: None) -> None:
     """Training runs as a command does, in float32."""
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than the training here."""
+    monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
 
 
 def small(settings: dict[str, Any] | None = None, **given: Any) -> Config:
