@@ -1,10 +1,11 @@
 """The directories of a training: `RunDirectory` of one run, `StackDirectory` of several that are trained together.
 
 A training reads and writes both as a `TrainingDirectory`, whose ``runs`` are the run directories of its models; that of
-one model is its own run directory. A run directory holds
-``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
-``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``. Where a run diverged,
-``failed.json`` takes the place of ``result.json``.
+one model is its own run directory.
+
+A run directory holds ``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch),
+``result.json``, ``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``. Where a
+run diverged, ``failed.json`` takes the place of ``result.json``.
 """
 
 from __future__ import annotations

@@ -271,10 +271,11 @@ def test_the_images_are_held_once(images: Path) -> None:
     assert parts[0].untyped_storage().nbytes() == 4 * 30 * (190 + 70)
 
 
-def test_a_stack_of_one_is_a_stack(images: Path, tmp_path: Path, no_pictures: None) -> None:
+def test_a_stack_of_one_is_the_run_alone_bit_for_bit(images: Path, tmp_path: Path, no_pictures: None) -> None:
     config = mlp(images)
     stack = trained(tmp_path / "stack", [config])
-    assert_same_run(stack.runs[0], trained_alone(config, tmp_path / "alone"))
+    assert_same_run(stack.runs[0], trained_alone(config, tmp_path / "alone"), exactly=True)
+    assert not stack.checkpoint.exists()
 
 
 def stop_after(updates: int) -> Callable[[Trainer], None]:

@@ -192,6 +192,9 @@ def test_a_diverging_run_stops_names_the_step_and_keeps_the_last_good_checkpoint
     state = checkpoint.load(run.checkpoint)
     assert all(tensor.isfinite().all() for tensor in state["graph"].values())
     assert not run.result.exists()
+    assert "diverged at step" in run.read_json(run.failed)["message"]
+    with pytest.raises(Diverged):  # a second attempt goes on from that checkpoint, to the same end
+        train(prepare([config]), run)
 
 
 def test_the_step_at_which_a_run_diverged_is_the_first_bad_one(tmp_path: Path) -> None:
