@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from seqlra.cli import bench, compare, data, evaluate, listing, reproduce, sample, train
+from seqlra.cli import bench, compare, data, evaluate, listing, reproduce, running, sample, train
 from seqlra.errors import SeqlraError
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def main() -> None:
     except SeqlraError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except train.Interrupted as stop:
+    except running.Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:

@@ -117,7 +117,7 @@ def rnn(
 
 
 def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
-    from seqlra.training.experiment import pick_device, set_threads
+    from seqlra.training.machine import pick_device, set_threads
 
     return pick_device(device), set_threads(threads)
 
@@ -128,7 +128,7 @@ def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, jso
 
     from seqlra.bench.timing import matmul_rate
     from seqlra.cli.show import json_line, table
-    from seqlra.training.experiment import versions
+    from seqlra.training.machine import versions
 
     rate = matmul_rate(where)
     rows = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqlra.cli import train
+from seqlra.cli import running, train
 from seqlra.cli.options import BOOKKEEPING, Json, option
 from seqlra.errors import SeqlraError, unknown
 
@@ -178,15 +178,13 @@ def _parameters(context: typer.Context, task: str, words: list[str]) -> dict[str
 
 def _run(comparison: Comparison, json: bool) -> None:
     from seqlra.cli.show import json_line, table
-    from seqlra.sweeps.comparison import run_members
     from seqlra.sweeps.comparison import table as cells
     from seqlra.training.trainer import Stopped
 
     try:
-        run_members(comparison, lambda members: _watching(comparison, members))
-        results = comparison.write_results()
+        results = comparison.run(lambda specs: _watching(comparison, specs))
     except (Stopped, KeyboardInterrupt):
-        raise train.Interrupted(f"stopped; go on with: seqlra compare --resume {comparison.path}") from None
+        raise running.Interrupted(f"stopped; go on with: seqlra compare --resume {comparison.path}") from None
     header, *rows = cells(results)
     table(f"{comparison.title}: {comparison.path}", rows, header, to_stderr=json)
     if json:
@@ -194,23 +192,23 @@ def _run(comparison: Comparison, json: bool) -> None:
 
 
 @contextmanager
-def _watching(comparison: Comparison, members: Sequence[RunSpec]) -> Iterator[Callable[[Trainer], None]]:
-    """Say which members they are, show how they go, and say what came out of each."""
+def _watching(comparison: Comparison, specs: Sequence[RunSpec]) -> Iterator[Callable[[Trainer], None]]:
+    """Print which runs they are, show their progress, and print the result of each."""
     from seqlra.cli.show import Watch
 
     names = [
-        f"{comparison.members.index(member) + 1} of {len(comparison.members)}, {member.label}, seed {member.seed}"
-        for member in members
+        f"{comparison.specs.index(spec) + 1} of {len(comparison.specs)}, {spec.label}, seed {spec.seed}"
+        for spec in specs
     ]
     print("; ".join(names), file=sys.stderr, flush=True)
     with Watch() as watch:
         yield watch
-    for member, name in zip(members, names, strict=True):
-        _tell(comparison, member, name)
+    for spec, name in zip(specs, names, strict=True):
+        _report(comparison, spec, name)
 
 
-def _tell(comparison: Comparison, member: RunSpec, name: str) -> None:
-    outcome = comparison.outcome(member) or {}
+def _report(comparison: Comparison, spec: RunSpec, name: str) -> None:
+    outcome = comparison.outcome(spec) or {}
     if outcome.get("diverged"):
         print(f"{name}: {outcome['message']}", file=sys.stderr, flush=True)
     else:

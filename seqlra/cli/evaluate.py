@@ -43,7 +43,7 @@ def evaluate(
     Units that draw: --samples 100 averages 100 passes, with one draw and the mean field beside.
     It writes posterior.json and .npz, reliability.png and, for images, certainty.png.
 
-    Tokens of a text that training never saw are read as the unknown token; how many is told.
+    Tokens of a text that training never saw are read as the unknown token; it reports how many.
     """
     from seqlra.cli.show import json_line, result_rows, table
     from seqlra.training.run_directory import RunDirectory
@@ -58,7 +58,8 @@ def evaluate(
     part, prefix = (split, f"{split}_") if text is None else ("text", "")
     result: dict[str, Any] = {"run": str(run), **subject}
     if samples is None:
-        result |= {prefix + name: value for name, value in task.evaluate(graph, part).items()}
+        (metrics,) = task.evaluate(graph, part)
+        result |= {prefix + name: value for name, value in metrics.items()}
         table(f"run {run}", result_rows(result), to_stderr=json)
     else:
         folder, seed = out or run / f"evaluation-{part}", task.seed if seed is None else seed
@@ -76,11 +77,11 @@ def _loaded(
 ) -> tuple[Graph, Classification | Prediction, dict[str, Any]]:
     """The chosen network, what to measure it on, and what to say of that."""
     if text is None:
-        from seqlra.training.experiment import load_best
+        from seqlra.training.loading import load_best
 
         experiment = load_best(run, device, data_dir)
         return experiment.graph, experiment.task, {"split": split}
-    from seqlra.training.experiment import load_on_text
+    from seqlra.training.loading import load_on_text
 
     graph, task, counts = load_on_text(run, text, device)
     return graph, task, {"text": str(text), **counts}
@@ -104,7 +105,7 @@ def _sampled(
 
 def _plain(found: Evaluation, prefix: str) -> dict[str, Any]:
     """The evaluation for JSON; the metrics of the posterior have the names that those of one pass have without it."""
-    from seqlra.training.experiment import versions
+    from seqlra.training.machine import versions
 
     metrics = found.metrics()
     posterior = metrics.pop("posterior")

@@ -125,7 +125,7 @@ def _render(folder: Path, json: bool) -> None:
 
 def _machine(device: str, threads: int | None, data_dir: Path | None, compile: bool) -> Machine:
     from seqlra.paper.cells import Machine
-    from seqlra.training.experiment import pick_device, set_threads
+    from seqlra.training.machine import pick_device, set_threads
 
     folder = None if data_dir is None else str(data_dir.resolve())
     return Machine(pick_device(device).type, set_threads(threads), folder, compile)
@@ -159,8 +159,8 @@ Work = Sequence[tuple["Exhibit", "list[Cell]", "Scale"]]
 
 
 def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
+    from seqlra.cli.running import Interrupted
     from seqlra.cli.show import json_line, table
-    from seqlra.cli.train import Interrupted
     from seqlra.paper.exhibit import write
     from seqlra.training.trainer import Stopped
 
@@ -169,7 +169,7 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
     try:
         for exhibit, cells, scale in work:
             for group in reproduction.groups(cells, scale):
-                for members in reproduction.left(group.name, group.members):
+                for members in reproduction.left(group.name, group.specs):
                     reproduction.train(group.name, members, todo.watching)
                     write(exhibit, reproduction)
             exhibit.measure(reproduction, cells)
@@ -195,7 +195,7 @@ class Todo:
         self.left: dict[str, float] = {}
         for _, cells, scale in work:
             for group in reproduction.groups(cells, scale):
-                for members in reproduction.left(group.name, group.members):
+                for members in reproduction.left(group.name, group.specs):
                     self.left |= {member.folder: effort(member) for member in members}
         self.of, self.done, self.seconds = len(self.left), 0.0, 0.0
 

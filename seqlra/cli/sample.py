@@ -26,7 +26,7 @@ def sample(
     """
     from seqlra.analysis.sampling import sample
     from seqlra.cli.show import json_line
-    from seqlra.training.experiment import load_network
+    from seqlra.training.loading import load_network
     from seqlra.training.run_directory import RunDirectory
 
     graph, vocabulary = load_network(RunDirectory.open(run), device)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Watch:
     """Shows how training goes, on standard error: a bar on a terminal, else one line an epoch.
 
-    Of a stack it shows the means over the models.
+    Of several models it shows the means.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Watch:
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error where that is a terminal; yields what to tell how many are done, and of how many."""
+    """A bar on standard error where that is a terminal; yields what takes how many are done, and of how many."""
     with _bar(Console(stderr=True), unit) as bar:
         number = bar.add_task(what)
         yield lambda done, total: bar.update(number, completed=done, total=total)
@@ -75,7 +75,7 @@ def _bar(console: Console, unit: str) -> Progress:
 
 
 def _last_row(trainer: Trainer) -> dict[str, Any] | None:
-    """The last row of metrics; of a stack the means over the models that still learn, and the time of all."""
+    """The last row of metrics, as means over the models that still learn, with the time of all."""
     rows = [record.history[-1] for record in trainer.records if record.history and not record.diverged]
     if not rows:
         return None

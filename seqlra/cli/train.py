@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqlra.cli import options as o
+from seqlra.cli import running
 from seqlra.cli.options import DATA, NETWORK, OPTIMIZATION, option
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
-    from seqlra.cli.show import Watch
-    from seqlra.training.experiment import Experiment
-    from seqlra.training.run_directory import RunDirectory, StackDirectory
     from seqlra.training.settings import Config
 
 app = typer.Typer(no_args_is_help=True)
@@ -40,10 +38,6 @@ OF_THE_RULE = {
     "reduction": "reduction",
 }
 """Options that are settings of a rule, with their names there."""
-
-
-class Interrupted(Exception):
-    """The user stopped the run; the message says how to go on."""
 
 
 @app.callback()
@@ -186,7 +180,7 @@ def _train_or_resume(context: typer.Context) -> None:
     task = str(context.info_name)
     if options["resume"] is not None:
         _refuse_options(context)
-        _resume(task, options["resume"], options["device"], options["threads"], options["json"])
+        running.resume(task, options["resume"], options["device"], options["threads"], options["json"])
         return
     first, seeds = options["seed"], options["seeds"]
     if seeds is None and options["one_stream"]:
@@ -194,10 +188,7 @@ def _train_or_resume(context: typer.Context) -> None:
     configs = configs_of(task, options, range(first, first + (1 if seeds is None else seeds)))
     name = f"{task}-{configs[0].data.dataset}-{options['rule']}-{time.strftime('%Y%m%d-%H%M%S')}"
     out = options["out"] or Path("runs") / name
-    if seeds is None:
-        _start(configs[0], out, options["json"])
-    else:
-        _start_stack(configs, out, options["json"])
+    running.start(configs, out, seeds is not None, options["json"])
 
 
 def configs_of(task: str, parameters: Mapping[str, Any], seeds: range) -> list[Config]:
@@ -224,7 +215,7 @@ def _config_of(task: str, parameters: Mapping[str, Any]) -> Config:
         if options.get(name) is not None:
             options[name] = str(options[name].resolve())  # the run may be resumed from another folder
 
-    from seqlra.training.experiment import pick_device, set_threads
+    from seqlra.training.machine import pick_device, set_threads
     from seqlra.training.presets import mlp_config, rnn_config
 
     configure = {"mlp": mlp_config, "rnn": rnn_config}[task]
@@ -245,110 +236,3 @@ def _refuse_options(context: typer.Context) -> None:
             raise SeqlraError(
                 f"--{option} does not go with --resume: a resumed run keeps the options it was started with"
             )
-
-
-def _start(config: Config, out: Path, json: bool) -> None:
-    from seqlra.training.experiment import begin, prepare
-    from seqlra.training.run_directory import RunDirectory
-
-    experiment = prepare(config, fresh=True)
-    run = RunDirectory.create(out)
-    begin(experiment, run)
-    _train(experiment, run, False, json)
-
-
-def _resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
-    from dataclasses import replace
-
-    from seqlra.training.experiment import pick_device, prepare, read_config, set_threads
-    from seqlra.training.run_directory import RunDirectory, StackDirectory
-
-    if StackDirectory(path).about.is_file():
-        _resume_stack(task, StackDirectory.open(path), device, threads, json)
-        return
-    run = RunDirectory.open(path)
-    config = read_config(run)
-    if StackDirectory(path.resolve().parent).about.is_file() and not run.outcome():
-        raise SeqlraError(f"the run {path} is trained with others; go on with: --resume {path.parent}")
-    if config.task != task:
-        raise SeqlraError(f"the run {path} is one of seqlra train {config.task}")
-    if run.result.exists():
-        raise SeqlraError(f"the run {path} is finished: its result is in {run.result}")
-    set_threads(threads or config.threads)
-    config = config if device == "auto" else replace(config, device=pick_device(device).type)
-    experiment = prepare(config, fresh=not run.checkpoint.exists())
-    experiment.check_vocabulary(run)
-    _train(experiment, run, True, json)
-
-
-def _train(experiment: Experiment, run: RunDirectory, resume: bool, json: bool) -> None:
-    from seqlra.cli.show import json_line, result_rows, table
-    from seqlra.training.experiment import train
-    from seqlra.training.pictures import save_pictures
-
-    result = _watched(lambda watch: train(experiment, run, resume, watch), experiment, run)
-    save_pictures(run, experiment.title, experiment.task.selects, experiment.config.diagnose > 0)
-    table(f"{experiment.title}: {run.path}", result_rows(result), to_stderr=json)
-    if json:
-        json_line({**result, "out": str(run.path)})
-
-
-def _start_stack(configs: list[Config], out: Path, json: bool) -> None:
-    from seqlra.training.experiment import prepare
-    from seqlra.training.run_directory import StackDirectory
-    from seqlra.training.stacks import begin_stack
-
-    experiment = prepare(configs, fresh=True)
-    StackDirectory.create(out)
-    stack = StackDirectory(out, [f"seed{config.seed}" for config in configs])
-    begin_stack(experiment, stack)
-    _train_stack(experiment, stack, json)
-
-
-def _resume_stack(task: str, stack: StackDirectory, device: str, threads: int | None, json: bool) -> None:
-    from dataclasses import replace
-
-    from seqlra.training.experiment import pick_device, prepare, read_config, set_threads
-
-    configs = [read_config(run) for run in stack.runs]
-    if configs[0].task != task:
-        raise SeqlraError(f"the runs in {stack.path} are of seqlra train {configs[0].task}")
-    if stack.result.exists():
-        raise SeqlraError(f"the runs in {stack.path} are finished: their result is in {stack.result}")
-    set_threads(threads or configs[0].threads)
-    if device != "auto":
-        configs = [replace(config, device=pick_device(device).type) for config in configs]
-    experiment = prepare(configs, fresh=not stack.checkpoint.exists())
-    for run in stack.runs:
-        experiment.check_vocabulary(run)
-    _train_stack(experiment, stack, json)
-
-
-def _train_stack(experiment: Experiment, stack: StackDirectory, json: bool) -> None:
-    from seqlra.cli.show import json_line, result_rows, table
-    from seqlra.errors import Diverged
-    from seqlra.training.stacks import table as cells
-    from seqlra.training.stacks import train_stack
-
-    result = _watched(lambda watch: train_stack(experiment, stack, watch), experiment, stack)
-    header, *rows = cells(result, experiment.task.selects)
-    table(f"{experiment.title}: {stack.path}", rows, header, to_stderr=json)
-    table("all together", result_rows(result), to_stderr=json)
-    if json:
-        json_line({**result, "out": str(stack.path)})
-    if len(result["diverged"]) == len(stack.runs):
-        raise Diverged(f"every model diverged; {stack.runs[0].failed} says where, as those of the others do")
-
-
-def _watched(
-    train: Callable[[Watch], dict[str, Any]], experiment: Experiment, run: RunDirectory | StackDirectory
-) -> dict[str, Any]:
-    """Train, with progress shown; where the user stops it, say how to go on."""
-    from seqlra.cli.show import Watch
-    from seqlra.training.trainer import Stopped
-
-    try:
-        with Watch() as watch:
-            return train(watch)
-    except Stopped:
-        raise Interrupted(f"stopped; go on with: seqlra train {experiment.config.task} --resume {run.path}") from None

@@ -25,7 +25,7 @@ from seqlra.paper.panels import Row, not_run
 from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.paper.table2 import cell
 from seqlra.tasks.classification import Classification
-from seqlra.training.experiment import load_best
+from seqlra.training.loading import load_best
 from seqlra.training.run_directory import RunDirectory
 
 DATA = "fashion_mnist"

@@ -16,10 +16,10 @@ from typing import Any
 from seqlra.errors import SeqlraError
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.sweeps.run_store import Group, RunSpec, RunStore, Watching, groups
-from seqlra.training.experiment import read_config
+from seqlra.training.loading import read_config
+from seqlra.training.results import spread
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.settings import Config
-from seqlra.training.stacks import spread
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from seqlra.paper.exhibit import Entry, Exhibit, Page, what_ran
 from seqlra.paper.published import TABLE3
 from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.paper.table1 import DATA
-from seqlra.training.experiment import load_best
+from seqlra.training.loading import load_best
 from seqlra.training.run_directory import RunDirectory
 
 SAMPLES = 100

@@ -1,14 +1,13 @@
 """Several rules, or settings, side by side on one task: one run for each label and seed, one table, one picture.
 
-A comparison is a shelf of runs, ``<label>-seed<k>/`` for each member, with ``compare.json`` (what is compared, written
-before work starts), and ``results.json``, ``table.md`` and ``curves.png`` over the members that are done. What can be
-trained together is: the seeds of a label, and labels that differ in what models of a stack may.
+A comparison is a store of runs, ``<label>-seed<k>/`` for each, with ``compare.json`` (what is compared, written before
+work starts), and ``results.json``, ``table.md`` and ``curves.png`` over the runs that are done. What can be trained
+together is: the seeds of a label, and labels that differ in what models of a stack may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +15,69 @@ from seqlra import markdown
 from seqlra.analysis.plotting import METRICS, Curves, save_curves
 from seqlra.engine.update import update
 from seqlra.errors import SeqlraError
-from seqlra.sweeps.run_store import RunSpec, RunStore, Watching, groups
-from seqlra.training.experiment import describe, prepare, versions
+from seqlra.sweeps.run_store import RunSpec, RunStore, Watching, groups, show_nothing
+from seqlra.training.experiment import describe, prepare
+from seqlra.training.machine import versions
+from seqlra.training.results import spread, spread_text
 from seqlra.training.run_directory import Directory, RunDirectory
 from seqlra.training.settings import Config, Text
-from seqlra.training.stacks import spread, told
 
 
 class Comparison(RunStore):
-    """The files of one comparison.
+    """One comparison, and its files.
+
+    >>> from pathlib import Path
+    >>> from seqlra.sweeps.comparison import Comparison
+    >>> from seqlra.sweeps.run_store import RunSpec
+    >>> from seqlra.training.presets import mlp_config
+    >>> options = {"hidden": (12,), "valid": 13_000, "epochs": 1}
+    >>> specs = [
+    ...     RunSpec(rule, mlp_config({**options, "rule": rule, "seed": seed}, {}, "cpu", 1))
+    ...     for rule in ("lra-fdbk", "backprop")
+    ...     for seed in (0, 1)
+    ... ]
+    >>> comparison = Comparison.start(Path("runs/rules"), specs)
+    >>> results = comparison.run()
+    >>> [(row["label"], row["seeds"]) for row in results["rows"]]
+    [('lra-fdbk', [0, 1]), ('backprop', [0, 1])]
+    >>> results["rows"][0]["test_error"]["mean"] < 90
+    True
+
+    ``Comparison.open(path).run()`` goes on with one that was stopped.
 
     Attributes:
-        members: its runs, in their order.
+        specs: its runs, in their order.
         metric: what validation chooses by: "error", "bpc" or "perplexity".
         command: the command line that it was made by, if any.
-        stacked: whether members are trained together.
+        stacked: whether runs are trained together.
     """
 
     def __init__(
         self,
         path: Path,
-        members: Sequence[RunSpec] = (),
+        specs: Sequence[RunSpec] = (),
         metric: str = "error",
         command: str = "",
         stacked: bool = True,
     ) -> None:
         super().__init__(path)
-        self.members, self.metric, self.command, self.stacked = tuple(members), metric, command, stacked
+        self.specs, self.metric, self.command, self.stacked = tuple(specs), metric, command, stacked
 
     @staticmethod
-    def start(path: Path, members: Sequence[RunSpec], command: str = "", stacked: bool = True) -> Comparison:
+    def start(path: Path, specs: Sequence[RunSpec], command: str = "", stacked: bool = True) -> Comparison:
         """Write down a new comparison, after a trial of each label.
 
         Raises:
-            SeqlraError: two members of one name, members that are not of one task, a configuration that cannot be
-                used, or a directory that cannot be made.
+            SeqlraError: two runs of one name, runs that are not of one task, a configuration that cannot be used, or a
+                directory that cannot be made.
         """
-        _check(members)
-        by_label = Comparison(path, members).by_label()
-        together = [group.members for group in groups(members)] if stacked else [each[:1] for each in by_label.values()]
+        _check(specs)
+        by_label = Comparison(path, specs).by_label()
+        together = [group.specs for group in groups(specs)] if stacked else [each[:1] for each in by_label.values()]
         metrics = [_try(each) for each in together]
         Directory.create(path)
-        comparison = Comparison(path, members, metrics[0], command, stacked)
-        plain = [{"label": member.label, "config": member.config.to_dict()} for member in members]
+        comparison = Comparison(path, specs, metrics[0], command, stacked)
+        plain = [{"label": spec.label, "config": spec.config.to_dict()} for spec in specs]
         about = {"command": command, "metric": comparison.metric, "stacked": stacked, "versions": versions()}
         comparison.write_json(comparison.about, {**about, "members": plain})
         return comparison
@@ -75,11 +94,11 @@ class Comparison(RunStore):
             raise SeqlraError(f"{path} is not a comparison: it has no compare.json")
         plain = comparison.read_json(comparison.about)
         try:
-            members = [RunSpec(member["label"], Config.from_dict(member["config"])) for member in plain["members"]]
-            _check(members)
+            specs = [RunSpec(each["label"], Config.from_dict(each["config"])) for each in plain["members"]]
+            _check(specs)
             stacked = bool(plain.get("stacked", False))  # those begun before there were stacks go on as they were
             metric = {name: name for name in METRICS}[plain["metric"]]
-            return Comparison(path, members, metric, plain["command"], stacked)
+            return Comparison(path, specs, metric, plain["command"], stacked)
         except (KeyError, TypeError, SeqlraError) as error:
             raise SeqlraError(f"{comparison.about} is damaged: {error}") from error
 
@@ -91,30 +110,44 @@ class Comparison(RunStore):
     @property
     def title(self) -> str:
         """One line for tables and pictures: the task, the network where all have the same, the data."""
-        networks = {describe(member.config.network) for member in self.members}
-        config = self.members[0].config
+        networks = {describe(spec.config.network) for spec in self.specs}
+        config = self.specs[0].config
         return ", ".join([config.task, *(networks if len(networks) == 1 else ()), config.data.dataset])
 
     def by_label(self) -> dict[str, list[RunSpec]]:
-        """The members of each label, in their order."""
+        """The runs of each label, in their order."""
         labels: dict[str, list[RunSpec]] = {}
-        for member in self.members:
-            labels.setdefault(member.label, []).append(member)
+        for spec in self.specs:
+            labels.setdefault(spec.label, []).append(spec)
         return labels
 
+    def run(self, watching: Watching = show_nothing) -> dict[str, Any]:
+        """Run what is not done yet, together what can be; returns `results`, which are written after each group.
+
+        What was stopped goes on from its checkpoint; a run that diverges is recorded, and the others go on.
+
+        Raises:
+            Stopped, SeqlraError: see `RunStore.train`.
+        """
+        for group in groups(self.specs):
+            for specs in self.left(group.name, group.specs, self.stacked):
+                self.train(group.name, specs, watching)
+                self.write_results()
+        return self.write_results()
+
     def results(self) -> dict[str, Any]:
-        """All that came out so far: one row a label, over the seeds that are done; see `row`."""
+        """The results so far: one row a label, over the seeds that are done; see `row`."""
         rows = []
-        for label, members in self.by_label().items():
-            outcomes = [self.outcome(member) for member in members]
+        for label, specs in self.by_label().items():
+            outcomes = [self.outcome(spec) for spec in specs]
             rows.append({"label": label, **row([outcome for outcome in outcomes if outcome], self.metric)})
         done = sum(len(each["members"]) for each in rows)
-        config = self.members[0].config
+        config = self.specs[0].config
         about = {"task": config.task, "dataset": config.data.dataset, "title": self.title, "metric": self.metric}
-        return {**about, "done": done, "of": len(self.members), "versions": versions(), "rows": rows}
+        return {**about, "done": done, "of": len(self.specs), "versions": versions(), "rows": rows}
 
     def write_results(self) -> dict[str, Any]:
-        """Write ``results.json``, ``table.md`` and ``curves.png`` over the members that are done; return `results`."""
+        """Write ``results.json``, ``table.md`` and ``curves.png`` over the runs that are done; return `results`."""
         results = self.results()
         self.write_json(self.path / "results.json", results)
         self.write_text(self.path / "table.md", self._markdown(results))
@@ -124,9 +157,9 @@ class Comparison(RunStore):
         return results
 
     def _curves(self, of: Mapping[str, Any]) -> Curves:
-        chosen = told(of[f"test_{self.metric}"])
+        chosen = spread_text(of[f"test_{self.metric}"])
         note = f", {len(of['diverged'])} diverged" if of["diverged"] else ""
-        histories = [RunDirectory(self.path / member["run"]).read_metrics() for member in of["members"]]
+        histories = [RunDirectory(self.path / each["run"]).read_metrics() for each in of["members"]]
         values = [[epoch[f"valid_{self.metric}"] for epoch in history] for history in histories]
         return Curves(f"{of['label']}: test {chosen}{note}", values)
 
@@ -137,24 +170,10 @@ class Comparison(RunStore):
         return "\n".join(lines) + "\n"
 
 
-def run_members(comparison: Comparison, watching: Watching = lambda members: nullcontext(lambda trainer: None)) -> None:
-    """Run what is not done yet, together what can be; after each group the results are written anew.
-
-    What was stopped goes on from its checkpoint; a member that diverges is recorded, and the others go on.
-
-    Raises:
-        Stopped, SeqlraError: see `RunStore.train`.
-    """
-    for group in groups(comparison.members):
-        for members in comparison.left(group.name, group.members, comparison.stacked):
-            comparison.train(group.name, members, watching)
-            comparison.write_results()
-
-
 def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     """The outcomes of one label over its seeds, as one row of ``results.json``.
 
-    ``test_<metric>``, ``valid_<metric>``, ``ms_per_update`` and ``mean_depth`` are each told as ``mean``, ``min``,
+    ``test_<metric>``, ``valid_<metric>``, ``ms_per_update`` and ``mean_depth`` are each a `spread`: ``mean``, ``min``,
     ``max`` and ``all`` (in the order of ``seeds``; None where a seed diverged before its first epoch ended).
     ``diverged`` holds the seeds that did; their figures are those of the weights that validation chose until then.
     The time of models that are trained together is shared out among them.
@@ -186,8 +205,8 @@ def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     )
     rows: list[tuple[str, ...]] = [header]
     for each in results["rows"]:
-        figures = [told(each[f"{split}_{metric}"]) for split in ("test", "valid")]
-        others = [told(each[name], ranged=False) for name in ("ms_per_update", "mean_depth")]
+        figures = [spread_text(each[f"{split}_{metric}"]) for split in ("test", "valid")]
+        others = [spread_text(each[name], ranged=False) for name in ("ms_per_update", "mean_depth")]
         label = each["label"] if each["rule"] in (None, each["label"]) else f"{each['label']} ({each['rule']})"
         epochs = ", ".join(str(epoch) for epoch in each["best_epochs"])
         rows.append((label, *figures, *others, epochs, _notes(each)))
@@ -198,48 +217,48 @@ def _notes(of: Mapping[str, Any]) -> str:
     if not of["members"]:
         return "not run yet"
     notes = []
-    for member in of["members"]:
-        if member["diverged"]:
-            notes.append(f"seed {member['seed']} diverged in epoch {member['epochs'] + 1}")
+    for outcome in of["members"]:
+        if outcome["diverged"]:
+            notes.append(f"seed {outcome['seed']} diverged in epoch {outcome['epochs'] + 1}")
     return ", ".join(notes)
 
 
-def _check(members: Sequence[RunSpec]) -> None:
-    """Raise `SeqlraError` unless there are members, each with a folder of its own, of one task on one device."""
-    if not members:
-        raise SeqlraError("a comparison needs at least one member")
+def _check(specs: Sequence[RunSpec]) -> None:
+    """Raise `SeqlraError` unless there are runs, each with a folder of its own, of one task on one device."""
+    if not specs:
+        raise SeqlraError("a comparison needs at least one run")
     folders: dict[str, str] = {}
-    for member in members:
-        if (name := member.folder.lower()) in folders:  # some file systems take A and a for the same
-            raise SeqlraError(f"two members of the comparison would both be {folders[name]}; give each its own label")
-        folders[name] = member.folder
-        for setting, value in _common(member.config).items():
-            first = _common(members[0].config).get(setting)
+    for spec in specs:
+        if (name := spec.folder.lower()) in folders:  # some file systems take A and a for the same
+            raise SeqlraError(f"two runs of the comparison would both be {folders[name]}; give each its own label")
+        folders[name] = spec.folder
+        for setting, value in _common(spec.config).items():
+            first = _common(specs[0].config).get(setting)
             if value != first:
                 raise SeqlraError(
-                    f"{member.label} has another {setting} than {members[0].label} ({value}, not {first}); "
+                    f"{spec.label} has another {setting} than {specs[0].label} ({value}, not {first}); "
                     "what is compared has the same data, device and threads"
                 )
 
 
 def _common(config: Config) -> dict[str, Any]:
-    """What all members share: what they are measured on, and what their time depends on."""
+    """What all runs share: what they are measured on, and what their time depends on."""
     data = config.to_dict()["data"]
     if isinstance(config.data, Text):  # how training walks through a text may differ, as a mini-batch of images may
         del data["streams"], data["unroll"]
     return {"task": config.task, **data, "device": config.device, "threads": config.threads}
 
 
-def _try(members: Sequence[RunSpec]) -> str:
-    """Make one update of members that are trained together, so that what cannot run is told before anything trains;
+def _try(specs: Sequence[RunSpec]) -> str:
+    """Make one update of runs that are trained together, so that what cannot run is reported before anything trains;
     returns the metric of validation.
 
     Raises:
         SeqlraError: it cannot run.
     """
     try:
-        experiment = prepare([member.config for member in members], fresh=True)
+        experiment = prepare([spec.config for spec in specs], fresh=True)
         update(experiment.graph, experiment.rule, *experiment.task.batch(0))
     except SeqlraError as error:
-        raise SeqlraError(f"{members[0].label}: {error}") from error
+        raise SeqlraError(f"{specs[0].label}: {error}") from error
     return experiment.task.selects

@@ -1,7 +1,7 @@
-"""A shelf: a folder with an ordinary run directory for each of several runs, its members.
+"""A run store: a folder with an ordinary run directory for each of several runs.
 
-Members that are trained together are a group, one stack, whose own checkpoint is in ``<group>.stack/`` until they are
-done. What is done is not done again, and what was stopped goes on. A member that diverged has ``failed.json`` in place
+Runs that are trained together are a group, one stack, whose own checkpoint is in ``<group>.stack/`` until they are
+done. What is done is not done again, and what was stopped goes on. A run that diverged has ``failed.json`` in place
 of ``result.json``.
 """
 
@@ -10,21 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from seqlra.errors import Diverged, SeqlraError
-from seqlra.training.experiment import begin, prepare, result_so_far, set_threads, shared, train
-from seqlra.training.pictures import save_pictures
-from seqlra.training.run_directory import Directory, RunDirectory, StackDirectory
+from seqlra.training.experiment import prepare, shared
+from seqlra.training.loading import check_vocabulary
+from seqlra.training.machine import set_threads
+from seqlra.training.run_directory import Directory, RunDirectory, StackDirectory, TrainingDirectory
+from seqlra.training.runs import Watch, begin, quietly, train
 from seqlra.training.settings import Config
-from seqlra.training.stacks import begin_stack, train_stack
-from seqlra.training.trainer import Trainer
 
-Watching = Callable[[Sequence["RunSpec"]], AbstractContextManager[Callable[[Trainer], None]]]
-"""What shows how a member goes, or members that are trained together: entered when it starts, and then called as
-``watch`` of `experiments.train`."""
+Watching = Callable[[Sequence["RunSpec"]], AbstractContextManager[Watch]]
+"""Shows the progress of runs that are trained together: entered when they start, it gives the `Watch` of their
+training."""
 
 
 @dataclass(frozen=True)
@@ -58,106 +58,92 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Group:
-    """Members that are trained together, and a name for that."""
+    """Runs that are trained together, and a name for them."""
 
     name: str
-    members: tuple[RunSpec, ...]
+    specs: tuple[RunSpec, ...]
 
 
-def groups(members: Sequence[RunSpec]) -> list[Group]:
-    """The members, those together that can be models of one stack, in the order of the first of each group.
+def groups(specs: Sequence[RunSpec]) -> list[Group]:
+    """The runs in groups that can be trained together, in the order of the first of each group.
 
-    All seeds of a label that has no company are a group. Of several labels those of one seed are, for which one stream
-    of data will do.
+    All seeds of a label that no other label can join are a group. Of several labels those of one seed are, for which
+    one stream of data will do.
     """
     alike: dict[str, list[RunSpec]] = {}
-    for member in members:  # those that start from another run may have to wait for it
-        kind = [shared(member.config), member.config.network.init_from is not None]
-        alike.setdefault(json.dumps(kind), []).append(member)
+    for spec in specs:  # those that start from another run may have to wait for it
+        kind = [shared(spec.config), spec.config.network.init_from is not None]
+        alike.setdefault(json.dumps(kind), []).append(spec)
     return [group for those in alike.values() for group in _by_seed(those)]
 
 
-def _by_seed(members: Sequence[RunSpec]) -> Iterator[Group]:
-    if len({member.label for member in members}) == 1:
-        yield Group(members[0].label, tuple(members))
+def _by_seed(specs: Sequence[RunSpec]) -> Iterator[Group]:
+    if len({spec.label for spec in specs}) == 1:
+        yield Group(specs[0].label, tuple(specs))
         return
-    for seed in dict.fromkeys(member.seed for member in members):
-        together = tuple(member for member in members if member.seed == seed)
+    for seed in dict.fromkeys(spec.seed for spec in specs):
+        together = tuple(spec for spec in specs if spec.seed == seed)
         yield Group(f"{together[0].label}-and-{len(together) - 1}-more-seed{seed}", together)
+
+
+def show_nothing(specs: Sequence[RunSpec]) -> AbstractContextManager[Watch]:
+    """The `Watching` that shows nothing."""
+    return nullcontext(quietly)
 
 
 class RunStore(Directory):
     """The folder of several runs."""
 
-    def run_of(self, member: RunSpec) -> RunDirectory:
-        """The run directory of a member, which need not be there yet."""
-        return RunDirectory(self.path / member.folder)
+    def run_of(self, spec: RunSpec) -> RunDirectory:
+        """The directory of a run, which need not be there yet."""
+        return RunDirectory(self.path / spec.folder)
 
-    def stack_of(self, group: str, members: Sequence[RunSpec] = ()) -> StackDirectory:
-        """The stack of these members of a group."""
-        return StackDirectory(self.path / f"{group}.stack", [f"../{member.folder}" for member in members])
+    def stack_of(self, group: str, specs: Sequence[RunSpec] = ()) -> StackDirectory:
+        """The stack of these runs of a group."""
+        return StackDirectory(self.path / f"{group}.stack", [f"../{spec.folder}" for spec in specs])
 
-    def outcome(self, member: RunSpec) -> dict[str, Any] | None:
-        """The result of a member that is done, one that diverged too (``diverged`` says so); None before.
+    def outcome(self, spec: RunSpec) -> dict[str, Any] | None:
+        """The result of a run that is done, one that diverged too (``diverged`` says so); None before.
 
         Raises:
             SeqlraError: it is damaged.
         """
-        outcome = self.run_of(member).outcome()
-        return None if outcome is None else {"run": member.folder, **outcome}
+        outcome = self.run_of(spec).outcome()
+        return None if outcome is None else {"run": spec.folder, **outcome}
 
-    def left(self, group: str, members: Sequence[RunSpec], stacked: bool = True) -> list[list[RunSpec]]:
-        """Of the members of a group those that are not done, those together that are trained together."""
+    def left(self, group: str, specs: Sequence[RunSpec], stacked: bool = True) -> list[list[RunSpec]]:
+        """The runs of a group that are not done, those together that are trained together."""
         stopped: list[RunSpec] = []
         if (stack := self.stack_of(group)).about.exists():  # it goes on as it was
             folders = {run.path.name for run in StackDirectory.open(stack.path).runs}
-            stopped = [member for member in members if member.folder in folders]
-        left = [member for member in members if self.outcome(member) is None and member not in stopped]
-        alone = [[member] for member in left if not stacked or self.run_of(member).checkpoint.exists()]
-        new = [member for member in left if [member] not in alone]
+            stopped = [spec for spec in specs if spec.folder in folders]
+        left = [spec for spec in specs if self.outcome(spec) is None and spec not in stopped]
+        alone = [[spec] for spec in left if not stacked or self.run_of(spec).checkpoint.exists()]
+        new = [spec for spec in left if [spec] not in alone]
         return [each for each in (stopped, *alone, new) if each]
 
-    def train(self, group: str, members: Sequence[RunSpec], watching: Watching) -> None:
-        """Train members that `left` names together to their end, from their checkpoint where they have one.
+    def train(self, group: str, specs: Sequence[RunSpec], watching: Watching) -> None:
+        """Train runs that `left` names together to their end, from their checkpoint where they have one.
 
-        A member that diverges is recorded, and the others go on.
+        A run that diverges is recorded, and the others go on.
 
         Raises:
             Stopped: the user asked to stop; a checkpoint was kept.
-            SeqlraError: data or files that have gone or changed since the members were begun.
+            SeqlraError: data or files that have gone or changed since the runs were begun.
         """
-        with watching(members) as watch:
-            if len(members) > 1:
-                self._train_stack(group, members, watch)
+        stack = self.stack_of(group, specs)
+        directory: TrainingDirectory = stack if len(specs) > 1 else self.run_of(specs[0])
+        with watching(specs) as watch:
+            set_threads(specs[0].config.threads)
+            if not stack.about.exists():
+                stack.remove()  # what a kill may have left of another
+            experiment = prepare([spec.config for spec in specs], fresh=not directory.checkpoint.exists())
+            if directory.about.exists():
+                check_vocabulary(experiment, directory)
             else:
-                self._train_alone(members[0], watch)
-
-    def _train_stack(self, group: str, members: Sequence[RunSpec], watch: Callable[[Trainer], None]) -> None:
-        stack = self.stack_of(group, members)
-        set_threads(members[0].config.threads)
-        if not stack.about.exists():
-            stack.remove()  # what a kill may have left of another
-        experiment = prepare([member.config for member in members], fresh=not stack.checkpoint.exists())
-        if stack.about.exists():
-            for run in stack.runs:
-                experiment.check_vocabulary(run)
-        else:
-            stack.path.mkdir()
-            begin_stack(experiment, stack)
-        train_stack(experiment, stack, watch)
-        stack.remove()
-
-    def _train_alone(self, member: RunSpec, watch: Callable[[Trainer], None]) -> None:
-        run = self.run_of(member)
-        set_threads(member.config.threads)
-        experiment = prepare(member.config, fresh=not run.checkpoint.exists())
-        run.path.mkdir(exist_ok=True)
-        if run.config.exists():
-            experiment.check_vocabulary(run)
-        else:
-            begin(experiment, run)
-        try:
-            train(experiment, run, resume=True, watch=watch)
-        except Diverged as error:
-            run.write_json(run.failed, {"message": str(error), **result_so_far(experiment, run)})
-        save_pictures(run, experiment.title, experiment.task.selects, member.config.diagnose > 0)
+                directory.path.mkdir(exist_ok=True)
+                begin(experiment, directory)
+            with suppress(Diverged):  # of all; their files say so
+                train(experiment, directory, watch)
+            if directory is stack:
+                stack.remove()

@@ -54,13 +54,9 @@ class Classification:
             self._epoch, self._order = epoch, order.to(self.images.train.t.device)
         return self.images.train.take(self._order[..., nth * self.samples_per_step : (nth + 1) * self.samples_per_step])
 
-    def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
-        """``error`` in percent and ``loss``, the mean cross-entropy in nats, over "train", "valid" or "test"."""
-        (metrics,) = self.evaluate_each(graph, split)
-        return metrics
-
-    def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
-        """`evaluate` of each model of a stack, in one pass; of a graph without a stack, of that alone."""
+    def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
+        """``error`` in percent and ``loss``, the mean cross-entropy in nats, over "train", "valid" or "test": one
+        mapping for each model, in one pass for all; a graph without a stack is one model."""
         data = self.images.part(split)
         wrong, loss = (torch.zeros(graph.stack, device=data.x.device) for _ in range(2))
         at_once = max(1, self.EVALUATION_ROWS // (graph.stack[0] if graph.stack else 1))

@@ -68,7 +68,7 @@ class Prediction:
             the last stream of one continuing in a single stream of the next.
         unroll: the network over a number of steps.
         length: K, the steps of a chunk.
-        tokens: "chars", "words" or "vectors": which metrics are told.
+        tokens: "chars", "words" or "vectors": which metrics are reported.
         seed: seed of the draws of stochastic units when a series is measured.
 
     Raises:
@@ -121,17 +121,13 @@ class Prediction:
         """Go on from a carried state."""
         self._carried = dict(state)
 
-    def evaluate(self, graph: Graph, split: str) -> dict[str, float]:
+    def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
         """Metrics over a whole split: ``bpc`` (bits per character) or ``perplexity`` per word, and the ``error`` of
-        the most likely next token in percent; the mean ``loss`` for vectors."""
-        (metrics,) = self.evaluate_each(graph, split)
-        return metrics
-
-    def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
-        """`evaluate` of each model of a stack, in one pass; of a graph without a stack, of that alone."""
+        the most likely next token in percent; the mean ``loss`` for vectors. One mapping for each model, in one pass
+        for all; a graph without a stack is one model."""
         series = self.held_out[split]
         with seeded(self.seed, series[0].device):
-            return measure_each(graph, series, self.unroll, self.length, self.tokens)
+            return measure(graph, series, self.unroll, self.length, self.tokens)
 
 
 @torch.no_grad()
@@ -157,16 +153,9 @@ def walk(
             yield activity, t
 
 
-def measure(graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str) -> dict[str, float]:
-    """Run a graph over series that follow each other, statefully, and tell the metrics of `Prediction.evaluate`."""
-    (metrics,) = measure_each(graph, series, unroll, length, tokens)
-    return metrics
-
-
-def measure_each(
-    graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str
-) -> list[dict[str, float]]:
-    """`measure` of each model of a stack, in one pass; of a graph without a stack, of that alone."""
+def measure(graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, tokens: str) -> list[dict[str, float]]:
+    """Run a graph over series that follow each other, statefully; returns the metrics of `Prediction.evaluate`, one
+    mapping for each model."""
     loss, wrong = (torch.zeros(graph.stack, dtype=torch.float64, device=series[0].device) for _ in range(2))
     count = 0
     for activity, t in walk(graph, series, unroll, length):

@@ -31,11 +31,11 @@ class Task(Protocol):
         """The inputs and targets of update ``step``, counted from 0 over all epochs."""
 
     def after(self, step: Step | Outcome) -> None:
-        """See what an update left, e.g. the state that the next chunk of a sequence starts from."""
+        """Take over what an update left, e.g. the state that the next chunk of a sequence starts from."""
 
-    def evaluate_each(self, graph: Graph, split: str) -> list[dict[str, float]]:
-        """Metrics of each model over the whole of a split, "valid" or "test"; of a graph without a stack, of that
-        alone."""
+    def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
+        """Metrics over the whole of a split, "valid" or "test": one mapping for each model, in one pass for all; a
+        graph without a stack is one model."""
 
     def state(self) -> dict[str, Tensor]:
         """What `batch` needs besides the step, for a checkpoint."""

@@ -15,8 +15,8 @@ import torch
 from seqlra.errors import SeqlraError, first_line
 from seqlra.files import write_atomically
 
-FORMAT = 1
-"""Raised whenever a checkpoint of an older version can no longer be continued."""
+FORMAT = 2
+"""Raised whenever what a checkpoint holds changes; `load` also reads format 1."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint, its tensors moved to ``device``.
 
     Raises:
-        SeqlraError: there is none, it is damaged, or it is of another version.
+        SeqlraError: there is none, it is damaged, or its format is unknown.
     """
     if not path.exists():
         raise SeqlraError(f"there is no checkpoint {path}")
@@ -38,8 +38,20 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
                 raise zipfile.BadZipFile(f"wrong checksum of {bad}")
         state = torch.load(path, map_location=device, weights_only=True)
         version = state["format"]
+        if version == 1:
+            state, version = _from_format_1(state), FORMAT
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise SeqlraError(f"the checkpoint {path} is damaged ({first_line(error)})") from error
     if version != FORMAT:
-        raise SeqlraError(f"the checkpoint {path} has format {version}; this version of seqlra reads format {FORMAT}")
+        raise SeqlraError(f"the checkpoint {path} has format {version}; this version of seqlra reads 1 to {FORMAT}")
     return dict(state)
+
+
+def _from_format_1(state: dict[str, Any]) -> dict[str, Any]:
+    """The same as format 2 holds it; format 1 kept the record of a single model without a list around each part."""
+    best, names = state["best"], ("history", "score", "epoch", "diverged")
+    parts = [state["history"], best["score"], best["epoch"], state.get("diverged")]
+    if not isinstance(best["score"], list):
+        parts = [[part] for part in parts]
+    records = [dict(zip(names, record, strict=True)) for record in zip(*parts, strict=True)]
+    return {"diagnostics": {}, **state, "records": records, "best": {"weights": best["weights"]}}

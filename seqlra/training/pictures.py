@@ -1,9 +1,13 @@
-"""The pictures of a run directory."""
+"""The pictures of a run directory, and of a stack of runs."""
 
 from __future__ import annotations
 
-from seqlra.analysis.plotting import save_curve, save_diagnostics
-from seqlra.training.run_directory import RunDirectory
+from collections.abc import Mapping
+from typing import Any
+
+from seqlra.analysis.plotting import Curves, save_curve, save_curves, save_diagnostics
+from seqlra.training.results import spread_text
+from seqlra.training.run_directory import RunDirectory, StackDirectory
 
 
 def save_pictures(run: RunDirectory, title: str, metric: str, diagnosed: bool) -> None:
@@ -12,3 +16,11 @@ def save_pictures(run: RunDirectory, title: str, metric: str, diagnosed: bool) -
         save_curve(run.curve, history, title, metric)
         if diagnosed:
             save_diagnostics(run.diagnostics, history, title)
+
+
+def save_stack_picture(stack: StackDirectory, result: Mapping[str, Any], title: str, metric: str) -> None:
+    """The curves of all runs of a stack, given its `summary`; none before an epoch has ended."""
+    histories = [[row[f"valid_{metric}"] for row in run.read_metrics()] for run in stack.runs]
+    if any(histories):
+        text = f"test {spread_text(result[f'test_{metric}'])}"
+        save_curves(stack.curves, [Curves(text, histories)], title, metric)

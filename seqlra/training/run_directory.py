@@ -1,8 +1,11 @@
-"""The run directory: all that a run leaves behind. `Directory` is what it shares with a directory of other things.
+"""The directories of a training: `RunDirectory` of one run, `StackDirectory` of several that are trained together.
 
-``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch), ``result.json``,
-``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``. Where a run that was one
-of several diverged, ``failed.json`` takes the place of ``result.json``.
+A training reads and writes both as a `TrainingDirectory`, whose ``runs`` are the run directories of its models; that of
+one model is its own run directory.
+
+A run directory holds ``config.json`` (the resolved configuration), ``metrics.jsonl`` (one object an epoch),
+``result.json``, ``checkpoint.pt``, ``curve.png`` and ``diagnostics.png``; for text also ``vocabulary.json``. Where a
+run diverged, ``failed.json`` takes the place of ``result.json``.
 """
 
 from __future__ import annotations
@@ -75,20 +78,45 @@ class Directory:
             raise SeqlraError(f"{path} is damaged: {error}") from error
 
 
-class RunDirectory(Directory):
+class TrainingDirectory(Directory):
+    """The files of a training, of one model or of several.
+
+    Attributes:
+        about: the path of what says what is trained; it is written last before training starts, so where it is, all
+            the others are.
+        checkpoint, result: the paths of the checkpoint and the result of the whole training.
+        runs: the run directory of each model.
+    """
+
+    def __init__(self, path: Path, about: str, runs: Sequence[RunDirectory]) -> None:
+        super().__init__(path)
+        self.about = path / about
+        self.checkpoint = path / "checkpoint.pt"
+        self.result = path / "result.json"
+        self.runs = list(runs)
+
+    @staticmethod
+    def open(path: Path) -> TrainingDirectory:
+        """An existing training, whichever kind it is.
+
+        Raises:
+            SeqlraError: there is none at ``path``, or its ``stack.json`` is damaged.
+        """
+        return StackDirectory.open(path) if StackDirectory(path).about.is_file() else RunDirectory.open(path)
+
+
+class RunDirectory(TrainingDirectory):
     """The files of one run.
 
     Attributes:
-        config, metrics, result, failed, checkpoint, curve, diagnostics, vocabulary: their paths.
+        config, metrics, failed, curve, diagnostics, vocabulary: their paths.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.config = path / "config.json"
+        super().__init__(path, "config.json", [self])
+        self.config = self.about
         self.metrics = path / "metrics.jsonl"
-        self.result = path / "result.json"
         self.failed = path / "failed.json"
-        self.checkpoint = path / "checkpoint.pt"
         self.curve = path / "curve.png"
         self.diagnostics = path / "diagnostics.png"
         self.vocabulary = path / "vocabulary.json"
@@ -110,11 +138,6 @@ class RunDirectory(Directory):
         """Write ``metrics.jsonl``, whole or not at all."""
         self.write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in history))
 
-    @property
-    def runs(self) -> list[RunDirectory]:
-        """The run of each model that is trained here: this one."""
-        return [self]
-
     def outcome(self) -> dict[str, Any] | None:
         """The result of a run that is done, one that diverged too (``diverged`` says so); None before.
 
@@ -133,29 +156,26 @@ class RunDirectory(Directory):
         return [json.loads(line) for line in self.metrics.read_text().splitlines()]
 
 
-class StackDirectory(Directory):
-    """The files of models that are trained together. Each has a run directory of its own besides.
+class StackDirectory(TrainingDirectory):
+    """The files of models that are trained together, each of which has a run directory of its own besides.
 
-    ``stack.json`` says what they are, ``checkpoint.pt`` is that of all until they are done, ``result.json`` tells what
-    came out, and ``curves.png`` shows it.
+    ``stack.json`` says where those are. ``checkpoint.pt`` is that of all models until they are done; ``result.json``
+    and ``curves.png`` summarize the results.
 
     Args:
         path: where it is.
         folders: the run directory of each model, relative to ``path``.
 
     Attributes:
-        about, checkpoint, result, curves: its paths.
-        runs: the run directories of the models.
+        folders: as given.
+        curves: the path of the picture.
     """
 
     def __init__(self, path: Path, folders: Sequence[str] = ()) -> None:
-        super().__init__(path)
-        self.about = path / "stack.json"
-        self.checkpoint = path / "checkpoint.pt"
-        self.result = path / "result.json"
+        runs = [RunDirectory(Path(os.path.normpath(path / folder))) for folder in folders]
+        super().__init__(path, "stack.json", runs)
         self.curves = path / "curves.png"
         self.folders = tuple(folders)
-        self.runs = [RunDirectory(Path(os.path.normpath(path / folder))) for folder in folders]
 
     @staticmethod
     def open(path: Path) -> StackDirectory:

@@ -1,8 +1,8 @@
 """Training: epochs of updates, selection on validation, checkpoints, exact resume.
 
 Nothing here knows whether the network is an MLP or an RNN: a `Task` hands out mini-batches by their number and
-measures, a rule makes updates, an optimizer steps. Nor does it make a difference whether the graph is one model or a
-stack of them: what each has come to is a `Record`, and the tensors of model s are `Trainer.slice` of all tensors.
+measures, a rule makes updates, an optimizer steps. One model and a stack of models are trained in the same way: each
+has a `Record`, and `Trainer.slice` says where the tensors of model s lie in those of all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,10 +29,8 @@ from seqlra.rules import Rule
 from seqlra.tasks.task import Inputs, Task
 from seqlra.training import checkpoint
 from seqlra.training.optimizers import lr_at, stepper, with_rates
-from seqlra.training.run_directory import RunDirectory, StackDirectory
+from seqlra.training.run_directory import RunDirectory, TrainingDirectory
 from seqlra.training.settings import Optimization
-
-Value = TypeVar("Value")
 
 
 class Stopped(Exception):
@@ -41,13 +39,13 @@ class Stopped(Exception):
 
 @dataclass
 class Record:
-    """What one model has come to.
+    """The progress of one model.
 
     Attributes:
         run: its directory.
         history: one row of metrics an epoch.
         score, epoch: its best metric on validation, and the epoch of that; 0 before there is one.
-        diverged: where its training came to an end before its time, in words; None: it did not.
+        diverged: why its training ended early, as a message; None: it did not.
     """
 
     run: RunDirectory
@@ -56,24 +54,33 @@ class Record:
     epoch: int = 0
     diverged: str | None = None
 
+    def state(self) -> dict[str, Any]:
+        """The record as a checkpoint holds it."""
+        return {"history": self.history, "score": self.score, "epoch": self.epoch, "diverged": self.diverged}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The reverse of `state`."""
+        self.history, self.score, self.epoch = state["history"], state["score"], state["epoch"]
+        self.diverged = state["diverged"]
+
 
 class Trainer:
-    """Trains one graph on one task, and keeps its run directory; of a stack, that of every model.
+    """Trains the models of one graph on one task, and keeps their directory.
 
-    A model of a stack that diverges has come to its end; the others go on.
+    A model that diverges stops learning; the others go on.
 
     Args:
         graph, rule, optimizer, task: what trains what, how, on what.
         settings: epochs or steps, and the schedule.
-        run: where the files go; those of a model of a stack into its own of ``run.runs``.
+        directory: where the files go; those of model s into ``directory.runs[s]``.
         checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
         diagnose_every: every how many updates one is diagnosed, from the first on; 0: never.
         compiled: whether updates are compiled rather than recorded; those that are diagnosed run as they are.
-        rates: of a stack, the step size of each model over that of ``settings``; None: they are all that.
+        rates: the step size of each model over that of ``settings``, ``(models,)``; None: they are all that.
 
     Attributes:
         step: updates done; total: updates to do.
-        records: what each model has come to.
+        records: the progress of each model.
         best_weights: by name, the weights that validation chose, ``(*stack, ...)``; the first ones before it did.
         seconds: time spent on updates.
         diagnostics: of the current epoch.
@@ -88,14 +95,14 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         task: Task,
         settings: Optimization,
-        run: RunDirectory | StackDirectory,
+        directory: TrainingDirectory,
         checkpoint_seconds: float = 60.0,
         diagnose_every: int = 0,
         compiled: bool = False,
         rates: Tensor | None = None,
     ) -> None:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
-        self.settings, self.run = settings, run
+        self.settings, self.directory = settings, directory
         self.checkpoint_seconds, self.diagnose_every = checkpoint_seconds, diagnose_every
         self.compiled, self.rates = compiled, rates
         self.traced = self._traced()
@@ -104,12 +111,17 @@ class Trainer:
         self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
-        self.records = [Record(member) for member in run.runs]
+        self.records = [Record(run) for run in directory.runs]
         self.best_weights = {name: tensor.detach().clone() for name, tensor in graph.state_dict().items()}
         # one row an update of the current epoch: loss, mistakes (share), depth, each (*stack,)
         self.log = torch.zeros(task.steps_per_epoch, 3, *graph.stack, device=next(graph.parameters()).device)
         self.diagnostics = Averages()
         self._stop = False
+
+    @property
+    def diverged(self) -> bool:
+        """Whether every model has diverged, so that there is nothing left to train."""
+        return all(each.diverged for each in self.records)
 
     def train(self, watch: Callable[[Trainer], None] = lambda trainer: None) -> None:
         """Train to the end, from wherever `resume` left off.
@@ -118,10 +130,11 @@ class Trainer:
             watch: called now and then, to show progress.
 
         Raises:
-            Diverged: the loss or the weights are no longer finite (of a stack, those of every model); the last good
-                checkpoint stays.
+            Diverged: the loss or the weights of every model are no longer finite; the last good checkpoint stays.
             Stopped: interrupted by the user; a checkpoint was written.
         """
+        if self.diverged:
+            raise Diverged(self.records[0].diverged)
         restore = self._catch_interrupts()
         try:
             if self.step == 0:
@@ -134,35 +147,33 @@ class Trainer:
         finally:
             restore()
 
-    def resume(self, device: torch.device | str) -> None:
-        """Go back to where the checkpoint of the run stands.
+    def resume(self) -> None:
+        """Go back to where the checkpoint of the directory stands.
 
         Raises:
-            SeqlraError: it is damaged, of another version, or of another network.
+            SeqlraError: it is damaged, of another version, or of other models.
         """
-        state = checkpoint.load(self.run.checkpoint, device)
+        state = checkpoint.load(self.directory.checkpoint, self.log.device)
         try:
             self.graph.load_state_dict(state["graph"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.task.load_state(state["task"])
             self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
-            self.best_weights = state["best"]["weights"]
-            told = (state["history"], state["best"]["score"], state["best"]["epoch"], state.get("diverged"))
-            for record, *of_model in zip(self.records, *map(self._of_each, told), strict=True):
-                record.history, record.score, record.epoch, record.diverged = of_model
-            self.diagnostics.sums = state.get("diagnostics", {})  # runs begun before there were any have none
+            self.best_weights, self.diagnostics.sums = state["best"]["weights"], state["diagnostics"]
+            for record, saved in zip(self.records, state["records"], strict=True):
+                record.load_state(saved)
             torch.set_rng_state(state["random"].cpu())
             if state["cuda_random"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(state["cuda_random"].cpu())
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise SeqlraError(f"the checkpoint {self.run.checkpoint} does not fit its config.json") from error
+            raise SeqlraError(f"the checkpoint {self.directory.checkpoint} does not fit its config.json") from error
 
     def use_best(self) -> None:
         """Give the graph the weights that validation chose."""
         self.graph.load_state_dict(self.best_weights)
 
     def slice(self, model: int) -> tuple[int, ...]:
-        """Where the tensors of a model are in those of all; a graph without a stack is its one model."""
+        """Where the tensors of a model lie in those of all; the one model of a graph without a stack is all of them."""
         return (model,) if self.graph.stack else ()
 
     def _some_updates(self, watch: Callable[[Trainer], None]) -> None:
@@ -222,7 +233,7 @@ class Trainer:
         """Measure on validation, keep the best weights, write metrics and a checkpoint."""
         done = (self.step - 1) % len(self.log) + 1
         means = self.log[:done].mean(0).reshape(3, -1).T.tolist()
-        valid = self.task.evaluate_each(self.graph, "valid")
+        valid = self.task.evaluate(self.graph, "valid")
         for record, metrics, finite in zip(self.records, valid, self._weights_are_finite(), strict=True):
             if not finite or not all(math.isfinite(value) for value in metrics.values()):
                 self._note_divergence(record, self.step)
@@ -233,7 +244,7 @@ class Trainer:
         self.save()
 
     def _end_epoch_of(self, model: int, means: Sequence[float], valid: Mapping[str, float]) -> None:
-        """The same for one model, given its means of the `log` and its metrics on validation."""
+        """The same for one model, given the means of its `log` and its metrics on validation."""
         record, (loss, mistakes, depth) = self.records[model], means
         epoch = math.ceil(self.step / self.task.steps_per_epoch)
         row = {"epoch": epoch, "step": self.step, "train_loss": loss, "train_error": 100 * mistakes}
@@ -248,39 +259,26 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of everything that the next update depends on."""
-        checkpoint.save(self.run.checkpoint, self.state())
+        checkpoint.save(self.directory.checkpoint, self.state())
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds; of a stack, what is one model's own is a list of those of all."""
+        """What a checkpoint holds: the tensors of all models, and a list with the record of each."""
         return {
             "graph": self.graph.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "task": self.task.state(),
             "step": self.step,
             "seconds": self.seconds,
-            "history": self._of_all([record.history for record in self.records]),
-            "best": {
-                "score": self._of_all([record.score for record in self.records]),
-                "epoch": self._of_all([record.epoch for record in self.records]),
-                "weights": self.best_weights,
-            },
-            "diverged": self._of_all([record.diverged for record in self.records]),
+            "records": [record.state() for record in self.records],
+            "best": {"weights": self.best_weights},
             "log": self.log,
             "diagnostics": self.diagnostics.sums,
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state() if self.log.is_cuda else None,
         }
 
-    def _of_all(self, values: list[Value]) -> list[Value] | Value:
-        """The values of all models; without a stack that of the one."""
-        return values if self.graph.stack else values[0]
-
-    def _of_each(self, told: Any) -> list[Any]:
-        """The reverse of `_of_all`."""
-        return list(told) if self.graph.stack else [told]
-
     def _weights_are_finite(self) -> list[bool]:
-        """Of each model."""
+        """Whether they are, for each model."""
         finite = [p.isfinite().flatten(len(self.graph.stack)).all(-1) for p in self.graph.parameters()]
         return torch.stack(finite).all(0).view(-1).tolist()
 
@@ -293,16 +291,15 @@ class Trainer:
                 self._note_divergence(record, self.step - done + int(when.nonzero()[0]) + 1)
 
     def _note_divergence(self, record: Record, step: int) -> None:
-        """Note that training has come to an end for this model, unless it had before; raise `Diverged` where it has for
-        all."""
+        """Note that this model diverged, unless it had before; raise `Diverged` where all have."""
         if record.diverged is None:
-            kept = "weights that validation chose are" if self.graph.stack else "last good checkpoint is"
+            kept = "weights that validation chose are" if len(self.records) > 1 else "last good checkpoint is"
             record.diverged = (
                 f"training diverged at step {step}: the loss or the weights are no longer finite; likely the step size "
                 f"(lr {self.settings.lr:g}) or beta is too large, or the bounds c1 and c2 are off. "
                 f"The {kept} kept in {record.run.path}"
             )
-            if all(each.diverged for each in self.records):
+            if self.diverged:
                 raise Diverged(record.diverged)
 
     def _catch_interrupts(self) -> Callable[[], None]:

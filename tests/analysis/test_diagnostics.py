@@ -34,9 +34,10 @@ from seqlra.analysis import plotting
 from seqlra.analysis.diagnostics import Averages
 from seqlra.engine.update import Step
 from seqlra.training import checkpoint
-from seqlra.training.experiment import prepare, train
+from seqlra.training.experiment import prepare
 from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
+from seqlra.training.runs import train
 from seqlra.training.settings import Config
 from seqlra.training.trainer import Stopped, Trainer
 
@@ -386,7 +387,7 @@ def small(**given: Any) -> Config:
 
 def trained(path: Path, config: Config) -> RunDirectory:
     run = RunDirectory.create(path)
-    train(prepare(config), run)
+    train(prepare([config]), run)
     return run
 
 
@@ -406,7 +407,7 @@ class TestInTraining:
             assert all(one[key] == other[key] for key in other if key != "seconds")
 
     def test_the_row_is_the_mean_over_the_diagnosed_updates_of_the_epoch(self, tmp_path: Path) -> None:
-        experiment = prepare(small())
+        experiment = prepare([small()])
         angles = []
         for number in range(80):
             step = update(experiment.graph, experiment.rule, *experiment.task.batch(number))
@@ -434,8 +435,8 @@ class TestInTraining:
             trainer._stop = trainer.step == 35
 
         with pytest.raises(Stopped):
-            train(prepare(config), run, watch=stop)
-        train(prepare(config), run, resume=True)
+            train(prepare([config]), run, watch=stop)
+        train(prepare([config]), run)
         rows = [[{**row, "seconds": 0} for row in each.read_metrics()] for each in (alone, run)]
         assert rows[0] == rows[1]
         assert ("angle_steps" in rows[0][0]) == (task == "rnn")

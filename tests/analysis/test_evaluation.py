@@ -242,7 +242,7 @@ def test_one_sample_of_a_sequence_is_what_is_measured_anyway() -> None:
 
     graph, series = filled(tanh_rnn(3)), streams()
     metrics = answers_over(graph, series, tanh_rnn, 2, samples=1).metrics()
-    measured = measure(graph, series, tanh_rnn, 3, "words")
+    (measured,) = measure(graph, series, tanh_rnn, 3, "words")
     assert metrics["error"] == pytest.approx(measured["error"])
     assert torch.tensor(metrics["loss"]).exp().item() == pytest.approx(measured["perplexity"])
 

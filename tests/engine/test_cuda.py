@@ -11,9 +11,10 @@ from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, sk
 from seqlra import LRAFeedback, RecordedUpdate, update
 from seqlra.bench.mlp import available, mlp_case
 from seqlra.rules import Backprop, LRADiff, Rule
-from seqlra.training.experiment import prepare, train
+from seqlra.training.experiment import prepare
 from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
+from seqlra.training.runs import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
@@ -78,7 +79,7 @@ def test_a_run_on_cuda_ends_where_the_run_on_the_cpu_does(task: str, tmp_path: A
         else:
             config = rnn_config({"hidden": (12,), "streams": 2000, "unroll": 11, "epochs": 1}, {}, device, 1)
         run = RunDirectory.create(tmp_path / device)
-        result = train(prepare(config), run)
+        (result,) = train(prepare([config]), run)
         losses.append(result["test_loss" if task == "mlp" else "test_bpc"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 

@@ -37,9 +37,10 @@ from seqlra.engine.tracing import NotTraceable
 from seqlra.network.forward import null_state
 from seqlra.rules.views import LayerView
 from seqlra.training import checkpoint
-from seqlra.training.experiment import prepare, train
+from seqlra.training.experiment import prepare
 from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
+from seqlra.training.runs import train
 from seqlra.training.settings import Config
 from seqlra.training.trainer import Trainer
 
@@ -307,14 +308,14 @@ def test_training_comes_to_the_same_without_recording(
     weights = []
     for name in ("recorded", "engine"):
         run = RunDirectory.create(tmp_path / name)
-        train(prepare(mlp_of_60_updates() if task == "mlp" else rnn_of_40_updates(short_text)), run)
+        train(prepare([mlp_of_60_updates() if task == "mlp" else rnn_of_40_updates(short_text)]), run)
         weights.append(checkpoint.load(run.checkpoint)["graph"])
         monkeypatch.setattr(Trainer, "_traced", lambda trainer: None)
     assert_equal(*weights)
 
 
 def trained(rule: Rule, tmp_path: Any) -> tuple[Trainer, dict[str, Tensor]]:
-    experiment = prepare(mlp_of_60_updates())
+    experiment = prepare([mlp_of_60_updates()])
     run = RunDirectory.create(tmp_path / type(rule).__name__)
     trainer = Trainer(
         experiment.graph, rule, experiment.optimizer, experiment.task, experiment.configs[0].optimization, run

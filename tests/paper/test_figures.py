@@ -385,7 +385,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reproduction:
     monkeypatch.setattr(figure6, "FEW", 40)
     store = Reproduction(tmp_path / "runs", replace(MACHINE, data_dir=str(tmp_path / "data")))
     for group in store.groups(FIGURE6.cells(), FIGURE6.quick):
-        for members in store.left(group.name, group.members):
+        for members in store.left(group.name, group.specs):
             store.train(group.name, members, Quiet)
     return store
 

@@ -143,7 +143,7 @@ def test_a_cell_stopped_in_the_middle_goes_on_to_the_same_figures(
         """A Ctrl-C in the middle of the second epoch."""
 
         def __call__(self, trainer: Trainer) -> None:
-            if trainer.run.path.name == folder and trainer.step == 8:
+            if trainer.directory.path.name == folder and trainer.step == 8:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
@@ -161,21 +161,21 @@ def test_a_cell_stopped_in_the_middle_goes_on_to_the_same_figures(
 def test_what_differs_in_its_start_alone_is_trained_together_and_sources_come_first(images: Path) -> None:
     store = Reproduction(Path("nowhere"), Machine("cpu", 1, str(images)))
     groups = store.groups([LATER, *CELLS], Scale(2, seeds=2))
-    assert [[member.folder for member in group.members] for group in groups] == [
+    assert [[member.folder for member in group.specs] for group in groups] == [
         ["mnist-lra-2ep-seed0", "mnist-null-2ep-seed0"],
         ["mnist-lra-2ep-seed1", "mnist-null-2ep-seed1"],
         ["mnist-later-2ep-seed0", "mnist-later-2ep-seed1"],
         ["fashion_mnist-dfa-2ep-seed0", "fashion_mnist-dfa-2ep-seed1"],
     ]
     assert len({group.name for group in groups}) == 4
-    start = groups[2].members[1].config.network.init_from
+    start = groups[2].specs[1].config.network.init_from
     assert start == str(Path("nowhere/mnist-lra-2ep-seed1").resolve())
     again = Cell("mnist-again", FIRST.options, after=FIRST)  # in all but its start the same as what it starts from
-    assert [group.members[0].label for group in store.groups([again], Scale(2))] == ["mnist-lra-2ep", "mnist-again-2ep"]
+    assert [group.specs[0].label for group in store.groups([again], Scale(2))] == ["mnist-lra-2ep", "mnist-again-2ep"]
     fixed = Cell(FIRST.name, FIRST.options, epochs=2)
     assert [group.name for group in store.groups([fixed], Scale(5))] == ["mnist-lra-2ep"]
     (group,) = store.groups([FIRST, fixed], Scale(2))  # the scale's epochs are its own: one run, not two
-    assert len(group.members) == 1
+    assert len(group.specs) == 1
     assert [(cell.name, cell.epochs) for cell in with_sources([FIRST, fixed, FIRST])] == [
         (FIRST.name, None),
         (FIRST.name, 2),
@@ -301,7 +301,7 @@ def test_table1_trains_what_the_paper_says() -> None:
     assert len(cells) == len({cell.name for cell in cells}) == 80
     assert [cell.options["rule"] for cell in cells[:16]] == ["lra-fdbk"] * 16
     groups = Reproduction(Path("nowhere"), CPU).groups(cells, Scale(100))
-    assert {len(group.members) for group in groups} == {4}  # one for each standard deviation
+    assert {len(group.specs) for group in groups} == {4}  # one for each standard deviation
     for cell in cells:
         config = cell.config(100, 0, CPU)
         assert (config.network.hidden, config.optimization.batch_size) == ((128,) * 8, 50)
@@ -331,7 +331,7 @@ def test_table3_measures_the_posterior_once(tmp_path: Path, images: Path, monkey
     store = Reproduction(tmp_path, Machine("cpu", 1, str(images)))
     cell = Cell(table3.cell("lra-fdbk", "mnist").name, {**table3.cell("lra-fdbk", "mnist").options, "valid": 70})
     for group in store.groups([cell], Scale(1)):
-        store.train(group.name, group.members, lambda members: show.Watch())
+        store.train(group.name, group.specs, lambda members: show.Watch())
     exhibit = table3.Table3()
     assert exhibit.page(store) is None  # trained, not measured
     exhibit.measure(store, [cell])
@@ -385,8 +385,8 @@ def test_members_trained_together_agree_in_all_but_their_start(tmp_path: Path) -
     store = Reproduction(tmp_path, CPU)
     for exhibit in exhibits.EXHIBITS.values():
         for group in store.groups(exhibit.cells(), exhibit.quick):
-            first = shared(group.members[0].config)
-            assert all(shared(member.config) == first for member in group.members), group.name
+            first = shared(group.specs[0].config)
+            assert all(shared(member.config) == first for member in group.specs), group.name
 
 
 def test_effort_grows_with_what_there_is_to_do(tmp_path: Path) -> None:

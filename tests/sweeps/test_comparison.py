@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seqlra.analysis.plotting import Curves, save_curves
 from seqlra.cli import compare, show
-from seqlra.errors import Diverged, SeqlraError
+from seqlra.errors import SeqlraError
 from seqlra.sweeps import comparison
 from seqlra.training import checkpoint
 from seqlra.training.trainer import Trainer
@@ -145,7 +145,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_rest_is_as_if_nothing_had_been(
         """A Ctrl-C in the middle of the second epoch of the second member."""
 
         def __call__(self, trainer: Trainer) -> None:
-            if trainer.run.path.name == "backprop-seed0" and trainer.step > 40:
+            if trainer.directory.path.name == "backprop-seed0" and trainer.step > 40:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
@@ -244,10 +244,10 @@ def test_a_member_that_diverges_later_keeps_what_validation_chose(
     seqlra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(self: Trainer) -> None:
-        if self.step > 45 and self.run.path.name == "backprop-seed1":
+        if self.step > 45 and self.directory.path.name == "backprop-seed1":
             with torch.no_grad():
                 next(self.graph.parameters()).fill_(torch.nan)
-            raise Diverged("training diverged at step 46")
+            self._note_divergence(self.records[0], 46)
 
     monkeypatch.setattr(Trainer, "_demand_finite", diverge)
     done = seqlra(f"compare mlp --rules backprop --seeds 3 --no-stack {SHORT} --out cmp")
@@ -388,8 +388,8 @@ def test_a_row_over_seeds_of_which_one_diverged() -> None:
     assert row["test_error"] == {"mean": 5.5, "min": 4.0, "max": 7.0, "all": [4.0, None, 7.0]}
     assert row["ms_per_update"] == {"mean": 7.5, "min": 5.0, "max": 10.0, "all": [5.0, None, 10.0]}
     assert (row["seeds"], row["diverged"]) == ([0, 1, 2], [1])
-    assert comparison.told(row["test_error"]) == "5.50 (2 seeds, 4.00 to 7.00)"
-    assert comparison.told(row["mean_depth"], ranged=False) == "4.00"
+    assert comparison.spread_text(row["test_error"]) == "5.50 (2 seeds, 4.00 to 7.00)"
+    assert comparison.spread_text(row["mean_depth"], ranged=False) == "4.00"
 
 
 def test_bands_over_seeds_of_unequal_length() -> None:

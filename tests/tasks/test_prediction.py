@@ -150,7 +150,7 @@ class TestPrediction:
     def test_bits_per_character_are_those_of_a_walk_token_by_token(self) -> None:
         graph = filled(elman(6, [7], 6, 4))
         ids = torch.randint(6, (50,))
-        got = measure(graph, [as_streams(ids, 1)], lambda steps: elman(6, [7], 6, steps), 4, "chars")
+        (got,) = measure(graph, [as_streams(ids, 1)], lambda steps: elman(6, [7], 6, steps), 4, "chars")
         one = graph.sharing(elman(6, [7], 6, 1))
         state, nats, wrong = null_state(one, 1), 0.0, 0
         for now, following in pairwise(ids):
@@ -167,9 +167,9 @@ class TestPrediction:
         parts = covering(ids, streams=4, shortest=1)
         assert len(parts) == 2
         unroll = lambda steps: elman(6, [7], 6, steps)  # noqa: E731
-        both = measure(graph, parts, unroll, 4, "chars")["bpc"] * 22
-        three = measure(graph, [parts[0][:, :3]], unroll, 4, "chars")["bpc"] * 15
-        last = measure(graph, [as_streams(ids[15:], 1)], unroll, 4, "chars")["bpc"] * 7
+        both = measure(graph, parts, unroll, 4, "chars")[0]["bpc"] * 22
+        three = measure(graph, [parts[0][:, :3]], unroll, 4, "chars")[0]["bpc"] * 15
+        last = measure(graph, [as_streams(ids[15:], 1)], unroll, 4, "chars")[0]["bpc"] * 7
         assert both == pytest.approx(three + last, abs=1e-9)
 
     def test_the_state_is_carried_within_an_epoch_and_null_at_its_start(self) -> None:
@@ -199,13 +199,13 @@ class TestPrediction:
         graph = filled(unroll(20))
         task = Prediction(series, {"valid": [series]}, unroll, 20, "vectors")
         task.start(graph)
-        before = task.evaluate(graph, "valid")["loss"]
+        before = task.evaluate(graph, "valid")[0]["loss"]
         optimizer = torch.optim.Adam(graph.parameters(), lr=0.01)
         for step in range(400):
             x, t = task.batch(step)
             task.after(update(graph, LRAFeedback(c2=None), x, t))
             optimizer.step()
-        assert task.evaluate(graph, "valid")["loss"] < 0.25 < 0.5 < before
+        assert task.evaluate(graph, "valid")[0]["loss"] < 0.25 < 0.5 < before
 
 
 class TestSampling:

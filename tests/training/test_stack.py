@@ -24,12 +24,13 @@ from seqlra.cli import show
 from seqlra.data.images import Split
 from seqlra.errors import Diverged
 from seqlra.tasks.classification import Classification
-from seqlra.training import checkpoint, stacks
-from seqlra.training.experiment import Experiment, begin, prepare, train
+from seqlra.training import checkpoint, pictures, runs
+from seqlra.training.experiment import Experiment, prepare, with_changes
 from seqlra.training.presets import mlp_config, rnn_config
+from seqlra.training.results import spread
 from seqlra.training.run_directory import RunDirectory, StackDirectory
+from seqlra.training.runs import begin, train
 from seqlra.training.settings import Config
-from seqlra.training.stacks import begin_stack, spread, train_stack
 from seqlra.training.trainer import Stopped, Trainer
 
 OF_A_CLOCK = {"train_seconds", "samples_per_second", "tokens_per_second", "ms_per_update", "seconds", "out"}
@@ -46,8 +47,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than the training here."""
-    monkeypatch.setattr(stacks, "save_pictures", lambda *_: None)
-    monkeypatch.setattr(stacks, "save_curves", lambda *_: None)
+    monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
+    monkeypatch.setattr(pictures, "save_curves", lambda *_: None)
 
 
 def mlp(images: Path, settings: dict[str, Any] | None = None, **given: Any) -> Config:
@@ -61,7 +62,7 @@ def rnn(text: Path, settings: dict[str, Any] | None = None, **given: Any) -> Con
 
 
 def seeded(config: Config, seeds: Sequence[int] = SEEDS) -> list[Config]:
-    return [replace(config, seed=seed) for seed in seeds]
+    return [with_changes(config, seed=seed) for seed in seeds]
 
 
 def in_double(experiment: Experiment) -> Experiment:
@@ -73,7 +74,7 @@ def in_double(experiment: Experiment) -> Experiment:
 
 
 def trained_alone(config: Config, path: Path) -> RunDirectory:
-    run, experiment = RunDirectory.create(path), in_double(prepare(config, fresh=True))
+    run, experiment = RunDirectory.create(path), in_double(prepare([config], fresh=True))
     begin(experiment, run)
     train(experiment, run)
     return run
@@ -83,13 +84,13 @@ def stack_in(path: Path, configs: Sequence[Config]) -> tuple[Experiment, StackDi
     experiment = in_double(prepare(configs, fresh=True))
     StackDirectory.create(path)
     stack = StackDirectory(path, [f"model{nth}" for nth in range(len(configs))])
-    begin_stack(experiment, stack)
+    begin(experiment, stack)
     return experiment, stack
 
 
 def trained(path: Path, configs: Sequence[Config]) -> StackDirectory:
     experiment, stack = stack_in(path, configs)
-    train_stack(experiment, stack)
+    train(experiment, stack)
     return stack
 
 
@@ -188,7 +189,7 @@ def test_models_of_one_seed_may_start_in_different_ways(images: Path, tmp_path: 
         {"feedback_std": 0.2},
         {"init_from": str(first.path)},
     ]
-    configs = [replace(base, network=replace(base.network, **start)) for start in starts]
+    configs = [with_changes(base, network=with_changes(base.network, **start)) for start in starts]
     stack = trained(tmp_path / "stack", configs)
     for nth, (config, run) in enumerate(zip(configs, stack.runs, strict=True)):
         assert_same_run(run, trained_alone(config, tmp_path / f"alone{nth}"))
@@ -214,8 +215,8 @@ def swept(base: Config) -> list[Config]:
     configs = []
     for factor, seed in ((1.0, 3), (4.0, 3), (0.3, 3), (0.3, 5)):
         settings = {name: value * factor for name, value in base.rule.items() if name in ("beta", "c1", "c2") and value}
-        moved = replace(base.optimization, lr=base.optimization.lr * factor)
-        configs.append(replace(base, seed=seed, optimization=moved, rule={**base.rule, **settings}))
+        moved = with_changes(base.optimization, lr=base.optimization.lr * factor)
+        configs.append(with_changes(base, seed=seed, optimization=moved, rule={**base.rule, **settings}))
     return configs
 
 
@@ -232,7 +233,7 @@ def test_models_may_differ_in_step_size_and_settings(
 
 def test_settings_alone_may_differ_and_so_may_those_of_rnns(text: Path, tmp_path: Path, no_pictures: None) -> None:
     base = rnn(text, settings={"c1": 0.2, "c2": 0.1})
-    configs = [replace(base, rule={**base.rule, "beta": beta}) for beta in (0.1, 0.5)]
+    configs = [with_changes(base, rule={**base.rule, "beta": beta}) for beta in (0.1, 0.5)]
     configs += swept(base)[1:]
     stack = trained(tmp_path / "stack", configs)
     for nth, (config, run) in enumerate(zip(configs, stack.runs, strict=True)):
@@ -242,7 +243,7 @@ def test_settings_alone_may_differ_and_so_may_those_of_rnns(text: Path, tmp_path
 def test_settings_that_make_no_sense_are_refused_in_a_stack_too(images: Path) -> None:
     base = mlp(images)
     with pytest.raises(SeqlraError, match="beta must be above 0, not -1"):
-        prepare([base, replace(base, rule={**base.rule, "beta": -1})])
+        prepare([base, with_changes(base, rule={**base.rule, "beta": -1})])
 
 
 def test_what_a_training_shares_cannot_differ(images: Path, text: Path) -> None:
@@ -270,10 +271,11 @@ def test_the_images_are_held_once(images: Path) -> None:
     assert parts[0].untyped_storage().nbytes() == 4 * 30 * (190 + 70)
 
 
-def test_a_stack_of_one_is_a_stack(images: Path, tmp_path: Path, no_pictures: None) -> None:
+def test_a_stack_of_one_is_the_run_alone_bit_for_bit(images: Path, tmp_path: Path, no_pictures: None) -> None:
     config = mlp(images)
     stack = trained(tmp_path / "stack", [config])
-    assert_same_run(stack.runs[0], trained_alone(config, tmp_path / "alone"))
+    assert_same_run(stack.runs[0], trained_alone(config, tmp_path / "alone"), exactly=True)
+    assert not stack.checkpoint.exists()
 
 
 def stop_after(updates: int) -> Callable[[Trainer], None]:
@@ -307,15 +309,15 @@ def test_a_stopped_stack_goes_on_bit_for_bit(
     whole = StackDirectory(stack.path.rename(tmp_path / "whole"), stack.folders)
     experiment, cut = stack_in(tmp_path / "stack", configs)
     with pytest.raises(Stopped):
-        train_stack(experiment, cut, stop_after(7))
+        train(experiment, cut, stop_after(7))
     assert checkpoint.load(cut.checkpoint)["step"] % experiment.task.steps_per_epoch != 0
     assert not any(run.result.exists() for run in cut.runs)
     torch.manual_seed(99)  # what happens in between must not matter
     reopened = StackDirectory.open(cut.path)
     seen: list[int] = []
-    told = train_stack(in_double(prepare(configs)), reopened, lambda trainer: seen.append(trainer.step))
+    train(in_double(prepare(configs)), reopened, lambda trainer: seen.append(trainer.step))
     assert min(seen) > 7  # it went on, rather than to start over
-    close(told, whole.read_json(whole.result), "result", exactly=True)
+    close(reopened.read_json(reopened.result), whole.read_json(whole.result), "result", exactly=True)
     for one, other in zip(reopened.runs, whole.runs, strict=True):
         if one.failed.exists():
             close(one.read_json(one.failed), other.read_json(other.failed), "failed", exactly=True)
@@ -343,11 +345,11 @@ def test_a_kill_before_any_file_loses_nothing(
         patch.setattr(Path, "replace", die)
         if nth < 9:
             with pytest.raises(MemoryError, match="killed"):
-                train_stack(experiment, cut)
+                train(experiment, cut)
         else:
-            train_stack(experiment, cut)
+            train(experiment, cut)
     if not cut.result.exists():
-        train_stack(in_double(prepare(configs, fresh=not cut.checkpoint.exists())), cut)
+        train(in_double(prepare(configs, fresh=not cut.checkpoint.exists())), cut)
     close(cut.read_json(cut.result), whole.read_json(whole.result), "result", exactly=True)
     for one, other in zip(cut.runs, whole.runs, strict=True):
         assert_same_run(one, other, exactly=True)
@@ -357,8 +359,8 @@ def test_a_kill_before_any_file_loses_nothing(
 def wild(images: Path) -> list[Config]:
     """Three models, of which the second cannot be trained."""
     base = mlp(images, activation="relu", rule="backprop")
-    start = replace(base.network, weight_init="gaussian", weight_std=1e200)
-    return [base, replace(base, seed=1, network=start), replace(base, seed=2)]
+    start = with_changes(base.network, weight_init="gaussian", weight_std=1e200)
+    return [base, with_changes(base, seed=1, network=start), with_changes(base, seed=2)]
 
 
 def test_a_model_that_diverges_at_once_does_not_end_the_others(images: Path, tmp_path: Path, no_pictures: None) -> None:
@@ -397,10 +399,13 @@ def test_a_model_that_diverges_later_keeps_what_validation_chose(
                 weights[1].fill_(torch.nan)
 
     monkeypatch.setattr(experiment.task, "after", poisoned)
-    result = train_stack(experiment, stack)
+    train(experiment, stack)
+    result = stack.read_json(stack.result)
     for nth in (0, 2):
         assert_same_run(stack.runs[nth], trained_alone(configs[nth], tmp_path / f"alone{nth}"))
-    short = trained_alone(replace(configs[1], optimization=replace(configs[1].optimization, epochs=1)), tmp_path / "b")
+    short = trained_alone(
+        with_changes(configs[1], optimization=with_changes(configs[1].optimization, epochs=1)), tmp_path / "b"
+    )
     lost, alone = stack.runs[1].read_json(stack.runs[1].failed), short.read_json(short.result)
     assert f"diverged at step {9 if where == 'loss' else 12}:" in lost.pop("message")
     close(lost, alone, "failed")
@@ -417,7 +422,9 @@ def test_a_stack_ends_with_its_last_model(images: Path, tmp_path: Path, no_pictu
     experiment, stack = stack_in(tmp_path / "stack", seeded(base))
     updates: list[int] = []
     experiment.task.after = lambda step: updates.append(0)  # type: ignore[method-assign]
-    result = train_stack(experiment, stack)
+    with pytest.raises(Diverged, match="every model diverged"):
+        train(experiment, stack)
+    result = stack.read_json(stack.result)
     assert len(updates) == 6  # of 18: the first look at the loss is at the end of the epoch
     assert result["diverged"] == list(SEEDS)
     assert result["ms_per_update"] is None
@@ -428,11 +435,11 @@ def test_a_stack_ends_with_its_last_model(images: Path, tmp_path: Path, no_pictu
 def test_a_checkpoint_of_another_stack_is_refused(images: Path, tmp_path: Path, no_pictures: None) -> None:
     experiment, stack = stack_in(tmp_path / "stack", seeded(mlp(images)))
     with pytest.raises(Stopped):
-        train_stack(experiment, stack, stop_after(6))
+        train(experiment, stack, stop_after(6))
     for others in (seeded(mlp(images), (3, 0)), [*seeded(mlp(images)), mlp(images)]):
         folders = [*stack.folders, "model3"][: len(others)]
         with pytest.raises(SeqlraError, match="does not fit"):
-            train_stack(prepare(others), StackDirectory(stack.path, folders))
+            train(prepare(others), StackDirectory(stack.path, folders))
 
 
 def test_the_spread_of_figures() -> None:
@@ -634,7 +641,7 @@ class TestCompare:
             """A Ctrl-C in the middle of the second epoch of the second label."""
 
             def __call__(self, trainer: Trainer) -> None:
-                if trainer.run.path.name == "backprop.stack" and trainer.step == 8:
+                if trainer.directory.path.name == "backprop.stack" and trainer.step == 8:
                     os.kill(os.getpid(), signal.SIGINT)
 
         with monkeypatch.context() as patch:

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from seqlra import SeqlraError
 from seqlra.errors import Diverged
-from seqlra.training import checkpoint
-from seqlra.training.experiment import load_best, prepare, read_config, train
+from seqlra.training import checkpoint, runs
+from seqlra.training.experiment import prepare
+from seqlra.training.loading import load_best, read_config
 from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
+from seqlra.training.runs import train
 from seqlra.training.settings import Config
 from seqlra.training.trainer import Stopped, Trainer
 
@@ -33,6 +35,12 @@ def single_precision(double_precision: None) -> None:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than the training here."""
+    monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
+
+
 def small(settings: dict[str, Any] | None = None, **given: Any) -> Config:
     """A run of a few hundred updates on the embedded sample."""
     options = {"hidden": (20, 12), "valid": 13_000, "epochs": 4} | given
@@ -42,7 +50,7 @@ def small(settings: dict[str, Any] | None = None, **given: Any) -> Config:
 def start(path: Path, config: Config) -> tuple[Any, RunDirectory]:
     run = RunDirectory.create(path)
     run.write_json(run.config, config.to_dict())
-    return prepare(config), run
+    return prepare([config]), run
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +100,7 @@ def test_a_stopped_and_resumed_run_equals_the_one_left_alone(
         train(stopped, run, watch=stop_after(60))  # in the middle of the second epoch of 40 updates
     assert not run.result.exists()
     torch.manual_seed(99)  # what happens in between must not matter
-    train(prepare(read_config(run)), run, resume=True)
+    train(prepare([read_config(run)]), run)
     same_outcome(run_alone, run)
 
 
@@ -113,7 +121,7 @@ def test_a_stop_at_the_end_of_an_epoch_loses_no_row(
     try:  # at the end of the run there is nothing left to stop
         train(stopped, run, watch=stop_before_the_last)
     except Stopped:
-        train(prepare(read_config(run)), run, resume=True)
+        train(prepare([read_config(run)]), run)
     same_outcome(run_alone, run)
 
 
@@ -151,26 +159,27 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None
 
 def test_validation_chooses_the_weights_that_are_tested(tmp_path: Path) -> None:
     experiment, run = start(tmp_path / "run", small(lr=0.02, epochs=6))
-    result = train(experiment, run)
+    (result,) = train(experiment, run)
     errors = [row["valid_error"] for row in run.read_metrics()]
     assert result["best_epoch"] == 1 + errors.index(min(errors))
     assert result["valid_error"] == min(errors)
     best = load_best(run)
-    assert best.task.evaluate(best.graph, "test")["error"] == result["test_error"]
+    (metrics,) = best.task.evaluate(best.graph, "test")
+    assert metrics["error"] == result["test_error"]
 
 
 def test_the_same_seed_is_the_same_run_and_another_seed_another(tmp_path: Path) -> None:
     results = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         experiment, run = start(tmp_path / name, small(seed=seed, epochs=1))
-        results.append(without_times(train(experiment, run)))
+        results += map(without_times, train(experiment, run))
     assert results[0] == results[1]
     assert results[0]["test_loss"] != results[2]["test_loss"]
 
 
 def test_steps_take_the_place_of_epochs(tmp_path: Path) -> None:
     experiment, run = start(tmp_path / "run", small(steps=50))
-    result = train(experiment, run)
+    (result,) = train(experiment, run)
     assert result["steps"] == 50
     assert [row["step"] for row in run.read_metrics()] == [40, 50]
 
@@ -183,6 +192,9 @@ def test_a_diverging_run_stops_names_the_step_and_keeps_the_last_good_checkpoint
     state = checkpoint.load(run.checkpoint)
     assert all(tensor.isfinite().all() for tensor in state["graph"].values())
     assert not run.result.exists()
+    assert "diverged at step" in run.read_json(run.failed)["message"]
+    with pytest.raises(Diverged):  # a second attempt goes on from that checkpoint, to the same end
+        train(prepare([config]), run)
 
 
 def test_the_step_at_which_a_run_diverged_is_the_first_bad_one(tmp_path: Path) -> None:

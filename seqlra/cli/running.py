@@ -1,0 +1,86 @@
+"""The running part of ``seqlra train``: a training starts or goes on, shows its progress, and reports its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqlra.errors import Diverged, SeqlraError
+
+if TYPE_CHECKING:
+    from seqlra.training.experiment import Experiment
+    from seqlra.training.run_directory import TrainingDirectory
+    from seqlra.training.settings import Config
+
+
+class Interrupted(Exception):
+    """The user stopped the run; the message says how to go on."""
+
+
+def start(configs: Sequence[Config], out: Path, stacked: bool, json: bool) -> None:
+    """Train in a new directory, which holds one of each run where it is ``stacked``."""
+    from seqlra.training.experiment import prepare
+    from seqlra.training.runs import begin, create
+
+    experiment = prepare(configs, fresh=True)
+    directory = create(out, configs, stacked)
+    begin(experiment, directory)
+    _train(experiment, directory, json)
+
+
+def resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
+    """Go on with a training that was stopped."""
+    from seqlra.training.loading import read_config
+    from seqlra.training.machine import set_threads
+    from seqlra.training.run_directory import StackDirectory, TrainingDirectory
+    from seqlra.training.runs import reopen
+
+    directory = TrainingDirectory.open(path)
+    config = read_config(directory.runs[0])
+    stacked = isinstance(directory, StackDirectory)
+    if not stacked and StackDirectory(path.resolve().parent).about.is_file() and not directory.runs[0].outcome():
+        raise SeqlraError(f"the run {path} is trained with others; go on with: --resume {path.parent}")
+    if config.task != task:
+        these = f"the runs in {path} are" if stacked else f"the run {path} is one"
+        raise SeqlraError(f"{these} of seqlra train {config.task}")
+    if directory.result.exists():
+        these = f"the runs in {path} are finished: their" if stacked else f"the run {path} is finished: its"
+        raise SeqlraError(f"{these} result is in {directory.result}")
+    set_threads(threads or config.threads)
+    _train(reopen(directory, device), directory, json)
+
+
+def _train(experiment: Experiment, directory: TrainingDirectory, json: bool) -> None:
+    """Train, with progress shown; where the user stops it, say how to go on."""
+    from seqlra.cli.show import Watch
+    from seqlra.training.runs import train
+    from seqlra.training.trainer import Stopped
+
+    try:
+        with Watch() as watch:
+            train(experiment, directory, watch)
+    except Stopped:
+        command = f"seqlra train {experiment.config.task} --resume {directory.path}"
+        raise Interrupted(f"stopped; go on with: {command}") from None
+    except Diverged:
+        if directory.result.exists():  # a stack has one all the same
+            _report(experiment, directory, json)
+        raise
+    _report(experiment, directory, json)
+
+
+def _report(experiment: Experiment, directory: TrainingDirectory, json: bool) -> None:
+    from seqlra.cli.show import json_line, result_rows, table
+    from seqlra.training.results import table as cells
+    from seqlra.training.run_directory import StackDirectory
+
+    result = directory.read_json(directory.result)
+    title = f"{experiment.title}: {directory.path}"
+    if isinstance(directory, StackDirectory):
+        header, *rows = cells(result, experiment.task.selects)
+        table(title, rows, header, to_stderr=json)
+        title = "all together"
+    table(title, result_rows(result), to_stderr=json)
+    if json:
+        json_line({**result, "out": str(directory.path)})

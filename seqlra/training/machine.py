@@ -1,0 +1,41 @@
+"""What a run runs on: the versions of the software, the device, the number of threads."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+from seqlra import __version__
+from seqlra.errors import SeqlraError
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {"seqlra": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is CUDA where there is one.
+
+    Raises:
+        SeqlraError: CUDA is asked for and there is none, or an unknown device.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise SeqlraError(f"unknown device {name!r}; known: auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SeqlraError("there is no CUDA device here; accepted: --device cpu, or auto to take what there is")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_threads(threads: int | None) -> int:
+    """Let torch use so many CPU threads, or as many as it chose; returns how many.
+
+    Raises:
+        SeqlraError: less than one.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise SeqlraError(f"threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()

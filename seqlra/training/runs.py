@@ -1,0 +1,196 @@
+"""From configurations to the files of trained runs, for one model and for several that are trained together.
+
+`train_runs` and `resume_runs` do all of it; what they are made of is here, too: `create`, `begin`, `train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqlra.errors import Diverged
+from seqlra.training import checkpoint
+from seqlra.training.experiment import Experiment, prepare, title, with_changes
+from seqlra.training.loading import check_vocabulary, read_config
+from seqlra.training.machine import pick_device, set_threads, versions
+from seqlra.training.pictures import save_pictures, save_stack_picture
+from seqlra.training.results import results, summary
+from seqlra.training.run_directory import RunDirectory, StackDirectory, TrainingDirectory
+from seqlra.training.settings import Config
+from seqlra.training.trainer import Trainer
+
+Watch = Callable[[Trainer], None]
+"""Called now and then during training, to show progress."""
+
+
+def quietly(trainer: Trainer) -> None:
+    """The `Watch` that shows nothing."""
+
+
+def train_runs(configs: Sequence[Config], path: Path, watch: Watch = quietly) -> list[dict[str, Any]]:
+    """Train one model, or several together, in a new directory; returns the result of each, as ``result.json`` has it.
+
+    With one configuration ``path`` is the directory of that run. With several it is that of a stack, which holds a run
+    directory of each: ``seed<k>`` where their seeds differ, else ``model<n>``. What they may differ in, `prepare` says.
+
+    >>> from pathlib import Path
+    >>> from seqlra.training.presets import mlp_config
+    >>> from seqlra.training.runs import train_runs
+    >>> options = {"hidden": (12,), "valid": 13_000, "epochs": 1}
+    >>> configs = [mlp_config({**options, "seed": seed}, {"beta": 0.1}, "cpu", 1) for seed in (0, 1)]
+    >>> both = train_runs(configs, Path("runs/both"))
+    >>> [result["seed"] for result in both]
+    [0, 1]
+    >>> (alone,) = train_runs(configs[:1], Path("runs/alone"))
+    >>> abs(alone["test_error"] - both[0]["test_error"]) < 0.5
+    True
+
+    Raises:
+        SeqlraError: configurations that cannot be used, or a directory that is not empty or cannot be written.
+        Diverged: every model did; the files are written, with ``failed.json`` in place of ``result.json``.
+        Stopped: the user asked to stop; go on with `resume_runs`.
+    """
+    set_threads(configs[0].threads if configs else None)
+    experiment = prepare(configs, fresh=True)
+    directory = create(path, configs, stacked=len(configs) > 1)
+    begin(experiment, directory)
+    return train(experiment, directory, watch)
+
+
+def resume_runs(path: Path, watch: Watch = quietly) -> list[dict[str, Any]]:
+    """Go on with a training that was stopped, from its checkpoint; as of `train_runs`."""
+    directory = TrainingDirectory.open(path)
+    set_threads(read_config(directory.runs[0]).threads)
+    return train(reopen(directory), directory, watch)
+
+
+def create(path: Path, configs: Sequence[Config], stacked: bool) -> TrainingDirectory:
+    """Make the directory of a new training, which holds run directories of its own where it is ``stacked``.
+
+    Raises:
+        SeqlraError: it is not empty, or cannot be written.
+    """
+    if not stacked:
+        return RunDirectory.create(path)
+    StackDirectory.create(path)
+    seeds = [config.seed for config in configs]
+    own = len(set(seeds)) == len(seeds)
+    return StackDirectory(path, [f"seed{seed}" if own else f"model{nth}" for nth, seed in enumerate(seeds)])
+
+
+def begin(experiment: Experiment, directory: TrainingDirectory) -> None:
+    """Write down what is trained, before work starts; ``directory.about`` comes last, so that with it all is there."""
+    for config, run in zip(experiment.configs, directory.runs, strict=True):
+        run.path.mkdir(exist_ok=True)
+        if experiment.vocabulary is not None:
+            run.write_json(run.vocabulary, experiment.vocabulary.to_dict())
+        run.write_json(run.config, with_changes(config, versions=versions()).to_dict())
+    if isinstance(directory, StackDirectory):
+        directory.write_json(directory.about, {"runs": list(directory.folders), "versions": versions()})
+
+
+def reopen(directory: TrainingDirectory, device: str = "auto") -> Experiment:
+    """What a directory was begun for, on another ``device`` unless that is "auto".
+
+    Raises:
+        SeqlraError: the directory is damaged, or its data have gone or changed.
+    """
+    configs = [read_config(run) for run in directory.runs]
+    if device != "auto":
+        configs = [with_changes(config, device=pick_device(device).type) for config in configs]
+    experiment = prepare(configs, fresh=not directory.checkpoint.exists())
+    check_vocabulary(experiment, directory)
+    return experiment
+
+
+def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly) -> list[dict[str, Any]]:
+    """Train to the end, from the checkpoint where there is one; write the files of each run and return their results.
+
+    The test split is looked at once, here, with the weights that validation chose. A run that diverged has
+    ``failed.json`` in place of ``result.json``; its figures are those of the last epoch that it ended. The
+    ``result.json`` of a stack (see `summary`) comes last. Then its checkpoint goes, whose slices the runs now have.
+
+    Raises:
+        Diverged: every model did; the files are written all the same.
+        Stopped: the user asked to stop; a checkpoint was kept.
+        SeqlraError: the checkpoint is damaged, or files cannot be written.
+    """
+    trainer = trainer_of(experiment, directory)
+    if directory.checkpoint.exists():
+        trainer.resume()
+    with suppress(Diverged):  # the records say so
+        trainer.train(watch)
+    if isinstance(directory, StackDirectory):
+        for model, record in enumerate(trainer.records):
+            checkpoint.save(record.run.checkpoint, state_alone(trainer, model))
+    found = results(experiment, trainer)
+    for config, record, result in zip(experiment.configs, trainer.records, found, strict=True):
+        if record.diverged:
+            record.run.write_json(record.run.failed, {"message": record.diverged, **result})
+        else:
+            record.run.write_json(record.run.result, result)
+            record.run.failed.unlink(missing_ok=True)  # from before it was resumed
+        save_pictures(record.run, title(config), trainer.task.selects, config.diagnose > 0)
+    if isinstance(directory, StackDirectory):
+        summarized = summary(experiment, directory, trainer.seconds)
+        save_stack_picture(directory, summarized, experiment.title, trainer.task.selects)
+        directory.write_json(directory.result, summarized)
+        directory.checkpoint.unlink(missing_ok=True)
+    if trainer.diverged:
+        first, *others = trainer.records
+        message = f"every model diverged; {first.run.failed} says where, as those of the others do"
+        raise Diverged(message if others else first.diverged)
+    return found
+
+
+def trainer_of(experiment: Experiment, directory: TrainingDirectory) -> Trainer:
+    """The trainer of an experiment in a directory."""
+    return Trainer(
+        experiment.graph,
+        experiment.rule,
+        experiment.optimizer,
+        experiment.task,
+        experiment.config.optimization,
+        directory,
+        diagnose_every=experiment.config.diagnose,
+        compiled=experiment.config.compile,
+        rates=experiment.rates,
+    )
+
+
+def state_alone(trainer: Trainer, model: int) -> dict[str, Any]:
+    """The checkpoint that this model would have had alone; of one that diverged, with the weights that validation
+    chose for those that it has now."""
+    state, at = trainer.state(), trainer.slice(model)
+
+    def own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor[at].clone() for name, tensor in tensors.items()}
+
+    moments = {
+        number: {
+            # a count of steps is one number for all
+            name: value[at].clone() if isinstance(value, Tensor) and value.dim() > 0 else value
+            for name, value in held.items()
+        }
+        for number, held in state["optimizer"]["state"].items()
+    }
+    groups = state["optimizer"]["param_groups"]
+    if trainer.rates is not None:
+        groups = [{**group, "lr": group["lr"] * trainer.rates[model].item()} for group in groups]
+    record, weights = trainer.records[model], own(trainer.best_weights)
+    return {
+        **state,
+        "graph": weights if record.diverged else own(state["graph"]),
+        "optimizer": {**state["optimizer"], "param_groups": groups, "state": moments},
+        "task": own(state["task"]),
+        "seconds": trainer.seconds / len(trainer.records),
+        "records": [record.state()],
+        "best": {"weights": weights},
+        "log": trainer.log.view(len(trainer.log), 3, -1)[:, :, model].clone(),
+        "diagnostics": {name: torch.stack([each[at] for each in both]) for name, both in state["diagnostics"].items()},
+    }
