@@ -15,6 +15,7 @@ from typing import Any
 from seqlra.errors import SeqlraError
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.sweeps.run_store import Group, RunSpec, RunStore, Watching, groups
+from seqlra.training.configure import complete
 from seqlra.training.experiment import read_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.settings import Config
@@ -137,7 +138,8 @@ def _settings(config: Config) -> Config:
         data=replace(config.data, data_dir=None),
         network=replace(config.network, init_from=start),
         device="",
-        threads=0,
+        threads=1,
+        rule=complete(config.rule),
         compile=False,
         versions={},
     )

@@ -23,6 +23,7 @@ from seqlra.network.graph import Graph
 from seqlra.network.layers import Read, Reader, TiedCopies
 from seqlra.network.losses import LocalLoss, OutputLoss
 from seqlra.network.units import Activation
+from seqlra.rules.suited import Suited
 
 
 class Selection:
@@ -133,6 +134,19 @@ class Rule(ABC):
             if d is not None:
                 rows = rows + (d.shape[-2] if kept is None else kept.sum(-1))
         return rows / walk.predictions
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+        """What suits the rule where the user leaves it open; a rule of your own may override it.
+
+        Args:
+            task: ``mlp`` or ``rnn``.
+            activation: of the hidden units.
+            optimizer: a name from `OPTIMIZERS`.
+        """
+        by_optimizer = {"mlp": (0.1, 0.001), "rnn": (1.0, 0.01)}  # sgd, and those that adapt their step
+        sgd, adaptive = by_optimizer[task]
+        return Suited(sgd if optimizer == "sgd" else adaptive, {"reduction": "mean"})
 
 
 class BackwardPass:

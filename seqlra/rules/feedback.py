@@ -6,7 +6,7 @@ back from layer to layer; DFA takes the errors of the outputs straight to every 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.network.layers import Read, Reader
 from seqlra.rules.base import BackwardPass, Rows, Rule
+from seqlra.rules.suited import Suited
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class FeedbackAlignment(Rule):
     def hidden_error(self, walk: BackwardPass, tie: int, rows: Rows, incoming: Tensor) -> Tensor:
         """The chain rule through f."""
         return incoming * walk.f(tie).derivative(*walk.state(tie, rows))
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+        """Through time, as BPTT is backprop through time."""
+        return replace(super().suited(task, activation, optimizer), across_time=task == "rnn")
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,11 @@ class DirectFeedbackAlignment(FeedbackAlignment):
         if read.feedback not in graph.feedback:
             raise SeqlraError("dfa needs feedback of its own: initialize(graph, seed, ..., rule=the rule)")
         return graph.feedback[str(read.feedback)]
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+        """Errors come straight from the outputs: none walks through time."""
+        return replace(super().suited(task, activation, optimizer), across_time=False)
 
 
 def straight_from_outputs(graph: Graph, tie: int) -> list[Reader]:

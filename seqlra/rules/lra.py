@@ -9,7 +9,7 @@ in K steps. For the algorithm one subgraph at a time, next to the paper, read `s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from seqlra.network.layers import Read, Reader
 from seqlra.network.scalars import per_model
 from seqlra.rules.base import BackwardPass, Rows, Rule, require
 from seqlra.rules.normalize import norm_from, normalize
+from seqlra.rules.suited import Suited
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,29 @@ class _LRA(Rule):
         keep = (loss >= least).to(d.dtype)
         walk.keep(tie, rows, keep)
         return d * keep.unsqueeze(-1)
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+        """Settings that suit the units and the optimizer.
+
+        Plain gradient descent takes the sum over a mini-batch, with which the paper's step size of 0.01 learns (the
+        mean does not start a deep sigmoid net); optimizers that adapt their step to the scale of the updates take the
+        mean.
+        """
+        lr = super().suited(task, activation, optimizer).lr
+        settings: dict[str, Any] = {"reduction": "mean", "beta": 0.1, "c1": None, "c2": None}
+        if task == "rnn":
+            return Suited(lr, settings, feedback_init="gaussian")
+        settings["c2"] = 10.0
+        if optimizer == "sgd":
+            lr, settings["reduction"] = 0.01, "sum"
+        if activation == "sigmoid":  # its derivative is at most 1/4: of what beta 0.1 asks for too little is learned
+            settings.update(beta=1.0, c2=3.0)
+        elif optimizer == "sgd":  # nothing else bounds the steps of a deep net
+            settings.update(c1=10.0, c2=3.0)
+        elif activation == "softplus":  # no upper bound: larger or normalized displacements drive it off from zeros
+            settings.update(beta=0.02, c2=None)
+        return Suited(lr, settings, feedback_init="gaussian")
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from seqlra.engine.tracing import NotTraceable
 from seqlra.network.forward import null_state
 from seqlra.rules.base import BackwardPass, Rows
 from seqlra.training import checkpoint
+from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare, train
-from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.trainer import Trainer
 
@@ -289,8 +289,8 @@ def test_what_looks_at_data_cannot_be_recorded(rule: Rule) -> None:
 def config_of(task: str) -> Any:
     torch.set_default_dtype(torch.float32)
     if task == "mlp":
-        return mlp_config({"hidden": (20, 12), "valid": 13_000, "steps": 60, "diagnose": 7}, {}, "cpu", 1)
-    return rnn_config({"hidden": (12,), "streams": 500, "unroll": 11, "steps": 40, "diagnose": 7}, {}, "cpu", 1)
+        return configure("mlp", hidden=(20, 12), valid=13_000, steps=60, diagnose=7, device="cpu", threads=1)
+    return configure("rnn", hidden=(12,), streams=500, unroll=11, steps=40, diagnose=7, device="cpu", threads=1)
 
 
 @pytest.mark.parametrize("task", ["mlp", "rnn"])
