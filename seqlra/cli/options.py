@@ -34,7 +34,7 @@ Json = Annotated[bool, option(BOOKKEEPING, "Print one JSON object as the last li
 
 def _parameter(name: str, kind: Any, default: Any, shown: Any) -> inspect.Parameter:
     """An option of a command, by the name of its parameter."""
-    annotation = Annotated[kind if default is not None else kind | None, shown]
+    annotation = Annotated[kind if default is not None else kind | None, shown]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

@@ -51,12 +51,11 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     for name, setting in known.items():
         held.setdefault(setting.part, {})[setting.field] = values[name]
     return Config(
-        task=task,
         data=DATA_OF[task](**held[DATA_OF[task]]),
         network=Network(**held[Network]),
         rule=complete({"name": values["rule"], **suited.settings, **_of_the_rule(task, values), **(settings or {})}),
         optimization=Optimization(**held[Optimization]),
-        **held[Config],
+        **{"task": task, **held[Config]},
     )
 
 
