@@ -655,14 +655,10 @@ DEFECTS = (
         ),
     ),
     *in_file(
-        "cli/train.py",
+        "training/configure.py",
         "stack::" + STACK_CLI,
-        ("--one-stream ignored", '{"data_seed": seeds.start} if parameters["one_stream"] else {}', "{}"),
-        (
-            "seeds from 0",
-            "range(first, first + (1 if seeds is None else seeds))",
-            "range(0 if seeds else first, seeds or first + 1)",
-        ),
+        ("--one-stream ignored", '{"data_seed": models.seed} if models.one_stream and task == "mlp" else {}', "{}"),
+        ("seeds from 0", "range(models.seed, models.seed + (models.seeds or 1))", "range(models.seeds or 1)"),
     ),
     *in_file(
         "cli/show.py",
@@ -678,7 +674,7 @@ DEFECTS = (
         "compare",
         ("options for all win over own ones", "[*context.args, *options[label]]", "[*options[label], *context.args]"),
         ("own options for every label", "options[label] += shlex", "for label in options: options[label] += shlex"),
-        ("every comparison from seed 0", "range(seed, seed + seeds)", "range(seeds)"),
+        ("every comparison from seed 0", 'for name in ("seed", "seeds") if', 'for name in ("seeds",) if'),
         ("Ctrl-C without how to go on", "except (Stopped, KeyboardInterrupt):", "except MemoryError:"),
     ),
     *in_file(

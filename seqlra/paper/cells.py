@@ -62,7 +62,12 @@ class Cell:
 
     def config(self, epochs: int, seed: int, machine: Machine, start: str | None = None) -> Config:
         """The configuration of a run of it, with weights from the run ``start``, if any."""
-        given: dict[str, Any] = {"data_dir": machine.data_dir, "compile": machine.compile, "diagnose": 0, "init_from": start}
+        given: dict[str, Any] = {
+            "data_dir": machine.data_dir,
+            "compile": machine.compile,
+            "diagnose": 0,
+            "init_from": start,
+        }
         given |= {"device": machine.device, "threads": machine.threads, "settings": self.rule}
         given |= {**self.options, "epochs": epochs, "seed": seed}
         return configure("rnn" if "unroll" in self.options else "mlp", **given)
