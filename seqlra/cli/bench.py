@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqlra.cli.options import Device, Json, Threads, hidden_sizes
+from seqlra.cli.options import Device, Json, Threads
 from seqlra.errors import SeqlraError
+from seqlra.training.option import hidden_sizes
 
 if TYPE_CHECKING:
     import torch

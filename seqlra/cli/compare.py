@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqlra.cli import running, train
-from seqlra.cli.options import BOOKKEEPING, Json, option
+from seqlra.cli.options import Json, option
 from seqlra.errors import SeqlraError, unknown
+from seqlra.training.option import BOOKKEEPING, TASKS
 
 if TYPE_CHECKING:
     from seqlra.sweeps.comparison import Comparison
@@ -25,8 +26,6 @@ SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Options that are not known here are those of ``seqlra train``, which reads them itself."""
 
 COMPARISON = "Comparison"
-TASKS = ("mlp", "rnn")
-
 ANSWERS = {
     "rule": "name the rules in --rules",
     "seed": "it belongs to the whole comparison: --seed is the first of --seeds N",
@@ -34,6 +33,7 @@ ANSWERS = {
     "out": "it belongs to the whole comparison",
     "resume": "go on with: seqlra compare --resume DIR",
     "json": "it belongs to the whole comparison",
+    "print_config": "print that of one with: seqlra train mlp --print-config",
 }
 """Options of ``seqlra train`` that cannot be one member's, and what to do in their place."""
 
@@ -64,6 +64,7 @@ def compare(
     """Compare rules, or settings of them, on one task: one table, one picture, one JSON object.
 
     Every option of seqlra train mlp (or rnn) is accepted besides, and holds for all; see seqlra train mlp --help.
+    So is a file of them, --config FILE, whose seed and seeds are those of the comparison.
 
         seqlra compare mlp --rules lra-fdbk,backprop --seeds 3 --out runs/cmp
 
@@ -90,7 +91,7 @@ def compare(
         _refuse_options(context, resume)
         comparison = Comparison.open(resume)
     else:
-        chosen = _members(context, task, rules, own or [], range(seed, seed + seeds))
+        chosen = _members(context, task, rules, own or [])
         name = f"compare-{task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
         comparison = Comparison.start(
             out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}", not no_stack
@@ -112,24 +113,21 @@ def _refuse_options(context: typer.Context, resume: Path) -> None:
         )
 
 
-def _members(
-    context: typer.Context, task: str | None, rules: str | None, own: list[str], seeds: range
-) -> list[RunSpec]:
+def _members(context: typer.Context, task: str | None, rules: str | None, own: list[str]) -> list[RunSpec]:
     """What the command line asks for: every label with every seed."""
     from seqlra.sweeps.run_store import RunSpec
 
-    if not seeds:
-        raise SeqlraError(f"seeds must be at least 1, not {seeds.stop - seeds.start}")
     if task not in TASKS:
         hint = " (write it before the options)" if task and task.startswith("-") else ""
         raise SeqlraError(f"{unknown('task', task or '', TASKS)}{hint}")
     labels = _labels(rules)
     options = _own_options(own, labels)
+    seeds = {name: context.params[name] for name in ("seed", "seeds") if train.was_given(context, name)}
     members = []
     for label, rule in labels.items():
-        given = _parameters(context, task, [*context.args, *options[label]]) | {"rule": rule}
+        given = _parameters(context, task, [*context.args, *options[label]], rule=rule, **seeds)
         try:
-            members += [RunSpec(label, config) for config in train.configs_of(task, given, seeds)]
+            members += [RunSpec(label, config) for config in train.configs_of(task, given)]
         except SeqlraError as error:
             raise SeqlraError(f"{label}: {error}") from error
     return members
@@ -166,14 +164,14 @@ def _own_options(own: list[str], labels: dict[str, str]) -> dict[str, list[str]]
     return options
 
 
-def _parameters(context: typer.Context, task: str, words: list[str]) -> dict[str, Any]:
-    """The words as options of ``seqlra train``, read by that command itself."""
-    command: Any = typer.main.get_command(train.app)
-    parsed = command.commands[task].make_context(f"compare {task}", list(words), parent=context.parent)
+def _parameters(context: typer.Context, task: str, words: list[str], **fixed: Any) -> dict[str, Any]:
+    """The words as options of ``seqlra train``, read by that command itself, and over them what is ``fixed``."""
+    parsed = train.command_of(task).make_context(f"compare {task}", list(words), parent=context.parent)
     for name, answer in ANSWERS.items():
         if train.was_given(parsed, name):
+            name = name.replace("_", "-")
             raise SeqlraError(f"--{name} cannot be an option of one run in a comparison: {answer}")
-    return dict(parsed.params)
+    return train.given_options(parsed, task, **fixed)
 
 
 def _run(comparison: Comparison, json: bool) -> None:

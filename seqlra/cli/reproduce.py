@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seqlra.cli import options as o
-from seqlra.cli.options import BOOKKEEPING, DATA, option
+from seqlra.cli.options import option
 from seqlra.errors import SeqlraError
+from seqlra.training.option import BOOKKEEPING, DATA
 
 if TYPE_CHECKING:
     from seqlra.paper.cells import Cell, Machine, Scale

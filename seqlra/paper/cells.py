@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from seqlra.training.presets import mlp_config, rnn_config
+from seqlra.training.configure import configure
 from seqlra.training.settings import Config
 
 
@@ -44,7 +44,7 @@ class Cell:
 
     Args:
         name: fit for a folder, without epochs and seed.
-        options: as of `mlp_config`, or of `rnn_config` where the data is a text.
+        options: as of `configure`, for ``rnn`` where the data is a text.
         rule: settings of the rule.
         after: a cell whose chosen weights this one starts from.
         epochs: where the cell is always trained so long, whatever the scale; else None.
@@ -62,10 +62,15 @@ class Cell:
 
     def config(self, epochs: int, seed: int, machine: Machine, start: str | None = None) -> Config:
         """The configuration of a run of it, with weights from the run ``start``, if any."""
-        given = {"data_dir": machine.data_dir, "compile": machine.compile, "diagnose": 0, "init_from": start}
+        given: dict[str, Any] = {
+            "data_dir": machine.data_dir,
+            "compile": machine.compile,
+            "diagnose": 0,
+            "init_from": start,
+        }
+        given |= {"device": machine.device, "threads": machine.threads, "settings": self.rule}
         given |= {**self.options, "epochs": epochs, "seed": seed}
-        configure = rnn_config if "unroll" in self.options else mlp_config
-        return configure(given, dict(self.rule), machine.device, machine.threads)
+        return configure("rnn" if "unroll" in self.options else "mlp", **given)
 
 
 def with_sources(cells: Sequence[Cell]) -> list[Cell]:

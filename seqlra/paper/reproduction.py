@@ -16,6 +16,7 @@ from typing import Any
 from seqlra.errors import SeqlraError
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.sweeps.run_store import Group, RunSpec, RunStore, Watching, groups
+from seqlra.training.configure import complete
 from seqlra.training.loading import read_config
 from seqlra.training.results import spread
 from seqlra.training.run_directory import RunDirectory
@@ -144,7 +145,8 @@ def _settings(config: Config) -> Config:
         data=replace(config.data, data_dir=None),
         network=replace(config.network, init_from=start),
         device="",
-        threads=0,
+        threads=1,
+        rule=complete(config.rule),
         compile=False,
         versions={},
     )

@@ -22,7 +22,7 @@ def cell(name: str, rule: str = "lra-fdbk", settings: Mapping[str, Any] | None =
 
     Args:
         name: the end of the cell's name.
-        rule, settings: of the rule; ``options`` are those of `rnn_config` that differ from its defaults.
+        rule, settings: of the rule; ``options`` are those of `configure` that differ from its defaults.
     """
     task = {"dataset": "tiny_shakespeare", "hidden": (256,), "streams": 64, "unroll": 50, "steps": UPDATES}
     return Cell(f"tiny_shakespeare-elman256-{name}", {**task, "rule": rule, **options}, settings or {}, epochs=EPOCHS)

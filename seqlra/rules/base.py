@@ -25,6 +25,7 @@ from torch import Tensor
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionOutOf
+from seqlra.rules.suited import Suited
 from seqlra.rules.views import ConnectionView, LayerView
 
 if TYPE_CHECKING:
@@ -133,6 +134,19 @@ class Rule(ABC):
     def clipped(self, backward: BackwardPass) -> dict[str, Tensor]:
         """For diagnostics, by hidden subgraph the share ``(*stack,)`` of samples that `error` cut to a bound."""
         return {}
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+        """What suits the rule where the user leaves it open; a rule of your own may override it.
+
+        Args:
+            task: ``mlp`` or ``rnn``.
+            activation: of the hidden units.
+            optimizer: a name from `OPTIMIZERS`.
+        """
+        by_optimizer = {"mlp": (0.1, 0.001), "rnn": (1.0, 0.01)}  # sgd, and those that adapt their step
+        sgd, adaptive = by_optimizer[task]
+        return Suited(sgd if optimizer == "sgd" else adaptive, {"reduction": "mean"})
 
 
 def require(condition: bool, message: str) -> None:

@@ -6,7 +6,7 @@ layer to layer; DFA takes the errors of the outputs straight to every hidden lay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from seqlra.network.graph import Graph, grad_of
 from seqlra.network.layers import ConnectionInto, ConnectionOutOf
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.learned_feedback import LearnedFeedback
+from seqlra.rules.suited import Suited
 from seqlra.rules.views import ConnectionView, LayerView
 from seqlra.rules.window import Windowed
 
@@ -37,6 +38,11 @@ class FeedbackAlignment(Windowed, LearnedFeedback):
     def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The chain rule through f."""
         return incoming * layer.derivative
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+        """Through time, as BPTT is backprop through time."""
+        return replace(super().suited(task, activation, optimizer), across_time=task == "rnn")
 
 
 @dataclass(frozen=True)

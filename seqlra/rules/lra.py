@@ -9,7 +9,7 @@ subgraph at a time, next to the paper, read `seqlra.engine.reference`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import require
 from seqlra.rules.learned_feedback import LearnedFeedback
 from seqlra.rules.normalize import norm_from, normalize
+from seqlra.rules.suited import Suited
 from seqlra.rules.views import ConnectionView, LayerView
 from seqlra.rules.window import Windowed
 
@@ -168,6 +169,29 @@ class _LRA(Windowed):
             loss = mean.repeat_interleave(layer.backward.forward.batch, -1)
         least = max(self.threshold(layer.subgraph.is_output), torch.finfo(dtype).tiny)
         return (loss >= least).to(dtype)
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+        """Settings that suit the units and the optimizer.
+
+        Plain gradient descent takes the sum over a mini-batch, with which the paper's step size of 0.01 learns (the
+        mean does not start a deep sigmoid net); optimizers that adapt their step to the scale of the updates take the
+        mean.
+        """
+        lr = super().suited(task, activation, optimizer).lr
+        settings: dict[str, Any] = {"reduction": "mean", "beta": 0.1, "c1": None, "c2": None}
+        if task == "rnn":
+            return Suited(lr, settings, feedback_init="gaussian")
+        settings["c2"] = 10.0
+        if optimizer == "sgd":
+            lr, settings["reduction"] = 0.01, "sum"
+        if activation == "sigmoid":  # its derivative is at most 1/4: of what beta 0.1 asks for too little is learned
+            settings.update(beta=1.0, c2=3.0)
+        elif optimizer == "sgd":  # nothing else bounds the steps of a deep net
+            settings.update(c1=10.0, c2=3.0)
+        elif activation == "softplus":  # no upper bound: larger or normalized displacements drive it off from zeros
+            settings.update(beta=0.02, c2=None)
+        return Suited(lr, settings, feedback_init="gaussian")
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ class Comparison(RunStore):
     >>> from pathlib import Path
     >>> from seqlra.sweeps.comparison import Comparison
     >>> from seqlra.sweeps.run_store import RunSpec
-    >>> from seqlra.training.presets import mlp_config
+    >>> from seqlra.training.configure import configure
     >>> options = {"hidden": (12,), "valid": 13_000, "epochs": 1}
     >>> specs = [
-    ...     RunSpec(rule, mlp_config({**options, "rule": rule, "seed": seed}, {}, "cpu", 1))
+    ...     RunSpec(rule, configure("mlp", **options, rule=rule, seed=seed))
     ...     for rule in ("lra-fdbk", "backprop")
     ...     for seed in (0, 1)
     ... ]

@@ -147,7 +147,9 @@ def walk(
         state = {n: s.unflatten(-2, (-1, before))[..., -rows:, :].flatten(-3, -2) for n, s in state.items()}
         for x, t in chunks(part, length):
             steps = len(t) // part.shape[1]
-            over = lists.setdefault(steps, graph.sharing(unroll(steps)))
+            if steps not in lists:
+                lists[steps] = graph.sharing(unroll(steps))
+            over = lists[steps]
             activity = ForwardPass(over, {"x": x.repeat_interleave(copies, 0), **(state or null_state(over, rows))})
             state = activity.carried()
             yield activity, t

@@ -1,1 +1,1 @@
-"""One training, of one model or a stack of them: settings, presets, optimizers, trainer, run directory."""
+"""One training, of one model or a stack of them: settings, configuration, optimizers, trainer, run directory."""

@@ -39,10 +39,10 @@ def train_runs(configs: Sequence[Config], path: Path, watch: Watch = quietly) ->
     directory of each: ``seed<k>`` where their seeds differ, else ``model<n>``. What they may differ in, `prepare` says.
 
     >>> from pathlib import Path
-    >>> from seqlra.training.presets import mlp_config
+    >>> from seqlra.training.configure import configure
     >>> from seqlra.training.runs import train_runs
     >>> options = {"hidden": (12,), "valid": 13_000, "epochs": 1}
-    >>> configs = [mlp_config({**options, "seed": seed}, {"beta": 0.1}, "cpu", 1) for seed in (0, 1)]
+    >>> configs = [configure("mlp", **options, seed=seed, beta=0.1) for seed in (0, 1)]
     >>> both = train_runs(configs, Path("runs/both"))
     >>> [result["seed"] for result in both]
     [0, 1]

@@ -1,156 +1,206 @@
-"""What a run is made of, as dataclasses: every field is recorded in ``config.json`` and checked before work starts."""
+"""What a run is made of: the only place of every setting that is not of one rule alone.
+
+A field carries its default, its bounds and, as an `Option`, its words in ``--help``. Made of these fields are the
+options of the command line (`seqlra.cli.options`), the keys of configuration files (`seqlra.training.config_file`) and
+the keywords of `seqlra.training.configure.configure`. Settings of a rule are the fields of its class; those that have
+an option of their own are named here in `RuleOptions`. All are recorded in ``config.json``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from seqlra.errors import SeqlraError, unknown
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, SkipValidation
+from pydantic.dataclasses import dataclass
 
+from seqlra.errors import SeqlraError
+from seqlra.training.option import (
+    BOOKKEEPING,
+    COMPILE,
+    DATA,
+    DATA_DIR,
+    DEVICE,
+    NETWORK,
+    OPTIMIZATION,
+    RULE,
+    THREADS,
+    ByTask,
+    Option,
+    hidden_sizes,
+)
+from seqlra.training.validation import Checked
 
-@dataclass(frozen=True)
-class Images:
-    """Images to classify.
-
-    Args:
-        dataset: a name from the registry.
-        data_dir: folder with local copies, ``DIR/<dataset>/``; None for the embedded sample or the Hub.
-        valid: how many training images are held out for validation; None for the dataset's own number.
-        seed: draws the images for validation and the order of the others; None: the seed of the run does.
-    """
-
-    dataset: str
-    data_dir: str | None = None
-    valid: int | None = None
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        _require_seed(self.seed or 0)
-
-
-@dataclass(frozen=True)
-class Text:
-    """Text to predict.
-
-    Args:
-        dataset: a name from the registry, or the name of the user's file.
-        data_dir: as for images.
-        text: the user's own file, in place of ``dataset``.
-        tokens: ``chars`` or ``words``.
-        max_words: the most symbols that a vocabulary of words has.
-        streams: parallel streams that the training text is cut into; a mini-batch is one chunk of each.
-        unroll: K, the steps of a chunk.
-    """
-
-    dataset: str
-    data_dir: str | None = None
-    text: str | None = None
-    tokens: str = "chars"
-    max_words: int = 10_000
-    streams: int = 64
-    unroll: int = 50
-
-    def __post_init__(self) -> None:
-        _require(self.streams > 0, f"streams must be at least 1, not {self.streams}")
-        _require(self.unroll > 0, f"unroll must be at least 1, not {self.unroll}")
-        _require(self.max_words > 1, f"max-words must be at least 2, not {self.max_words}")
+STRICT = ConfigDict(extra="forbid")
+Seed = Annotated[int, Field(ge=0, lt=2**62)]
+DataDir = Annotated[str | None, Option(DATA_DIR, DATA, "Hub or embedded", kind=Path)]
 
 
-@dataclass(frozen=True)
-class Network:
-    """The list of subgraphs and how its weights start.
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Images(Checked):
+    """Images to classify. A ``seed`` draws the images for validation and the order of the others."""
 
-    Args:
-        hidden: units of each hidden layer.
-        activation, discretizer: ``f`` and ``g`` of the hidden subgraphs; discretizer None for ``g(z) = z``.
-        block_size: units that compete in one block of LWTA and SLWTA.
-        loss: the local loss of the hidden subgraphs.
-        weight_init, weight_std: how weights start, and the standard deviation of ``gaussian``.
-        feedback_std: standard deviation of the error weights E, where they are Gaussian.
-        feedback_init: how E starts, a name from `FEEDBACK_INITS`.
-        across_time: whether recurrent connections have error weights, so that errors walk back through time.
-        init_from: the run whose weights a new run started from, in place of ``weight_init``.
-    """
-
-    hidden: tuple[int, ...]
-    activation: str
-    discretizer: str | None
-    block_size: int
-    loss: str
-    weight_init: str
-    weight_std: float
-    feedback_std: float
-    feedback_init: str = "gaussian"
-    across_time: bool = False
-    init_from: str | None = None
-
-    def __post_init__(self) -> None:
-        _require(len(self.hidden) > 0 and min(self.hidden) > 0, f"hidden sizes must be above 0: {self.hidden}")
+    dataset: Annotated[str, Option("mnist-sample (embedded), mnist or fashion_mnist.", DATA, default="mnist-sample")]
+    data_dir: DataDir = None
+    valid: Annotated[
+        int | None, Option("Training images held out for validation.", DATA, "10000; of the sample 2500")
+    ] = None
+    seed: Annotated[
+        int | None,
+        Field(ge=0, lt=2**62),
+        Option("Seed of the images alone.", DATA, "that of the run", name="data_seed", flag=False),
+    ] = None
 
 
-@dataclass(frozen=True)
-class Optimization:
-    """How updates become steps.
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Text(Checked):
+    """Text to predict; of the user's own ``text``, ``dataset`` is the name of the file."""
 
-    Args:
-        optimizer: a name from `OPTIMIZERS`.
-        lr: step size.
-        momentum: momentum of ``sgd`` and ``rmsprop``.
-        schedule: ``constant``, or ``linear``: falling in a straight line to 0 at the last step.
-        batch_size: examples in a mini-batch; None where the task says it in another way.
-        epochs: passes over the training split.
-        steps: number of updates; where given it takes the place of ``epochs``.
-    """
+    dataset: Annotated[str, Option("text-sample (embedded) or tiny_shakespeare.", DATA, default="text-sample")]
+    data_dir: DataDir = None
+    text: Annotated[
+        str | None, Option("Your own UTF-8 text, in place of a dataset.", DATA, open_as=False, kind=Path)
+    ] = None
+    tokens: Annotated[str, Option("chars or words.", DATA)] = "chars"
+    max_words: Annotated[int, Field(ge=2), Option("The most words that a vocabulary of words has.", DATA)] = 10_000
+    streams: Annotated[
+        int, Field(ge=1), Option("Parallel streams that the text is cut into: the mini-batch.", DATA)
+    ] = 64
+    unroll: Annotated[
+        int, Field(ge=1), Option("K: steps of a stream in one update; the state is carried on.", DATA)
+    ] = 50
 
-    optimizer: str
-    lr: float
-    momentum: float
-    schedule: str
-    batch_size: int | None
-    epochs: int | None
-    steps: int | None
 
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, f"the step size lr must be above 0, not {self.lr}")
-        _require(0 <= self.momentum < 1, f"momentum must be in [0, 1), not {self.momentum}")
-        _require(self.schedule in ("constant", "linear"), f"schedule must be constant or linear, not {self.schedule!r}")
-        _require(self.batch_size is None or self.batch_size > 0, f"batch-size must be above 0: {self.batch_size}")
-        _require(self.epochs is None or self.epochs > 0, f"epochs must be at least 1, not {self.epochs}")
-        _require(self.steps is None or self.steps > 0, f"steps must be at least 1, not {self.steps}")
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Network(Checked):
+    """The list of subgraphs and how its weights start."""
+
+    hidden: Annotated[
+        tuple[int, ...],
+        BeforeValidator(hidden_sizes),
+        Option("Hidden layers: 256,128 or 128x8 (8 layers of 128).", NETWORK, default=ByTask("256x3", "256"), kind=str),
+    ]
+    activation: Annotated[
+        str, Option("f of the hidden units; see seqlra list.", NETWORK, "tanh; sigmoid under bernoulli", default=None)
+    ]
+    discretizer: Annotated[
+        str | None,
+        BeforeValidator(lambda name: None if name == "none" else name),
+        Option("g: none, sign, heaviside, bernoulli, lwta, slwta, ...", NETWORK, default="none", none="none"),
+    ] = None
+    block_size: Annotated[int, Option("Units in one block of LWTA or SLWTA.", NETWORK)] = 4
+    loss: Annotated[str, Option("Local loss: log-penalty, l2 or l1.", NETWORK, default=ByTask("log-penalty", "l2"))]
+    weight_init: Annotated[
+        str,
+        Option("zeros, gaussian, fan-in (eq. 5) or reservoir.", NETWORK, default=ByTask("fan-in", "reservoir")),
+    ]
+    weight_std: Annotated[float, Option("Standard deviation of gaussian weights.", NETWORK)] = 0.05
+    across_time: Annotated[
+        bool,
+        Option("Error weights across time too: errors walk back, as under fa they always do.", NETWORK, tasks=("rnn",)),
+    ] = False
+    feedback_init: Annotated[
+        str, Option("gaussian or fan-out.", NETWORK, "gaussian; fan-out for the rivals of LRA", default=None)
+    ] = "gaussian"
+    feedback_std: Annotated[float, Option("Standard deviation of gaussian error weights E.", NETWORK)] = 1.0
+    init_from: Annotated[
+        str | None,
+        Option("Start from the chosen weights of this run, trained by any rule.", NETWORK, "--weight-init", kind=Path),
+    ] = None
+
+
+SUITS = "suits the units"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RuleOptions(Checked):
+    """The rule, and those of its settings that have an option; what is None is left to the rule, which checks it."""
+
+    rule: Annotated[str, Option("lra-fdbk, lra-diff, backprop, fa, dfa, dtp, ste, ...", RULE)] = "lra-fdbk"
+    beta: Annotated[float | None, Option("Step size of a displacement.", RULE, SUITS)] = None
+    c1: Annotated[
+        str | float | None, Option("Bound on the norm of a parameter's update, or off.", RULE, SUITS, kind=str)
+    ] = None
+    c2: Annotated[str | float | None, Option("Bound on the norm of a displacement, or off.", RULE, SUITS, kind=str)] = (
+        None
+    )
+    c2_per: Annotated[str | None, Option("c2 for each sample, or batch.", RULE, "sample")] = None
+    inner_steps: Annotated[int | None, Option("K of lra-diff: steps for each target.", RULE, "1", setting="steps")] = (
+        None
+    )
+    epsilon: Annotated[
+        float | None, Option("Leave subgraphs whose loss is under this as they are.", RULE, "0: never")
+    ] = None
+    epsilon_output: Annotated[
+        float | None, Option("The same for outputs, whose losses are on a scale of their own.", RULE, "epsilon")
+    ] = None
+    epsilon_per: Annotated[str | None, Option("epsilon for each sample, or batch.", RULE, "sample")] = None
+    skip: Annotated[bool, Option("Leave such samples out of the computation: same updates, less time.", RULE)] = False
+    reduction: Annotated[
+        str | None,
+        Option("Updates are the sum or the mean over a mini-batch.", RULE, "sum: LRA with sgd; else mean"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Optimization(Checked):
+    """How updates become steps; ``batch_size`` is None where the task says it in another way."""
+
+    optimizer: Annotated[str, Option("sgd, adam, rmsprop, ...; see seqlra list.", OPTIMIZATION, default="adam")]
+    lr: Annotated[float, Field(gt=0), Option("Step size.", OPTIMIZATION, "suits rule and optimizer", default=None)]
+    momentum: Annotated[float, Field(ge=0, lt=1), Option("Momentum of sgd and rmsprop.", OPTIMIZATION)] = 0.0
+    schedule: Annotated[
+        Literal["constant", "linear"],
+        Option("constant, or linear: lr falls to 0 at the end.", OPTIMIZATION, default=ByTask("constant", "linear")),
+    ]
+    batch_size: Annotated[
+        int | None, Field(ge=1), Option("Images in a mini-batch.", OPTIMIZATION, default=50, tasks=("mlp",))
+    ] = None
+    epochs: Annotated[
+        int | None, Field(ge=1), Option("Passes over the training split.", OPTIMIZATION, default=ByTask(15, 9))
+    ] = None
+    steps: Annotated[int | None, Field(ge=1), Option("Number of updates, instead of epochs.", OPTIMIZATION, "off")] = (
+        None
+    )
 
 
 PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 """What torch calls them. Where the processor cannot, products are as exact as without."""
 
 
-@dataclass(frozen=True)
-class Config:
-    """A whole run: ``task`` ("mlp" or "rnn"), its parts, the one ``seed`` of everything, and the device it ran on.
+def _as_tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule can be hashed, and JSON has only lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
-    ``rule`` holds the name of the rule and all its settings; every ``diagnose`` updates one is diagnosed (0: never).
-    ``compile`` says whether updates are compiled, ``precision`` how exact products of matrices are, a name from
-    `PRECISIONS`; numbers are stored as float32 all the same.
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Config(Checked):
+    """A whole run: ``task``, its parts, the one ``seed`` of everything, and what it ran on.
+
+    ``rule`` holds the name of the rule and all its settings. Numbers are stored as float32 in every ``precision``.
     """
 
-    task: str
-    data: Images | Text
+    task: Literal["mlp", "rnn"]
+    data: SkipValidation[Images | Text]
     network: Network
-    rule: Mapping[str, Any]
-    optimization: Optimization
-    seed: int
-    device: str
-    threads: int
-    diagnose: int = 100
-    compile: bool = False
-    precision: str = "float32"
+    rule: Annotated[Mapping[str, Any], AfterValidator(_as_tuples)]
+    optimization: Annotated[Optimization, Field(validation_alias=AliasChoices("optimization", "optimisation"))]
+    seed: Annotated[Seed, Option("Seed of everything.", BOOKKEEPING, default=0)]
+    diagnose: Annotated[
+        int,
+        Field(ge=0),
+        Option("Every how many updates one is set beside backprop's, at the cost of two; 0: never.", BOOKKEEPING),
+    ] = 100
+    compile: Annotated[bool, COMPILE] = False
+    precision: Annotated[
+        Literal["float32", "tf32", "bf16"],
+        Option("Of products: float32, or on processors that can, faster and less exact: tf32 or bf16.", BOOKKEEPING),
+    ] = "float32"
+    device: Annotated[str, DEVICE]
+    threads: Annotated[int, Field(ge=1), THREADS]
     versions: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _require_seed(self.seed)
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
-        _require(self.diagnose >= 0, f"diagnose must be 0 or a number of updates, not {self.diagnose}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -164,21 +214,32 @@ class Config:
             SeqlraError: fields are missing, unknown or make no sense.
         """
         try:
-            network = {**plain["network"], "hidden": tuple(plain["network"]["hidden"])}
-            parts = {
-                "data": {"mlp": Images, "rnn": Text}[plain["task"]](**plain["data"]),
-                "network": Network(**network),
-                "optimization": Optimization(**plain["optimization"]),
-            }
-            return Config(**{**plain, **parts})
-        except (KeyError, TypeError) as error:
+            return Config(**{**plain, "data": DATA_OF[plain["task"]](**plain["data"])})
+        except (KeyError, TypeError, SeqlraError) as error:
             raise SeqlraError(f"this is not the configuration of a run of this version: {error}") from error
 
 
-def _require_seed(seed: int) -> None:
-    _require(0 <= seed < 2**62, f"seed must be from 0 to 2**62, not {seed}")
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Models(Checked):
+    """How many runs differ in their seeds alone, the first of which is ``seed``."""
+
+    seed: Seed = 0
+    seeds: Annotated[
+        int | None,
+        Field(ge=1),
+        Option(
+            "Train so many models at once, each from a seed of its own, --seed and those after it.",
+            BOOKKEEPING,
+            open_as=False,
+        ),
+    ] = None
+    one_stream: Annotated[
+        bool,
+        Option(
+            "All --seeds see the images of the first, in its order, which saves time; of a text they do anyway.",
+            BOOKKEEPING,
+        ),
+    ] = False
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SeqlraError(message)
+DATA_OF: dict[str, type[Images] | type[Text]] = {"mlp": Images, "rnn": Text}

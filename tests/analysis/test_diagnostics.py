@@ -34,8 +34,8 @@ from seqlra.analysis import plotting
 from seqlra.analysis.diagnostics import Averages
 from seqlra.engine.update import Step
 from seqlra.training import checkpoint
+from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare
-from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.runs import train
 from seqlra.training.settings import Config
@@ -382,7 +382,7 @@ def test_a_mean_leaves_out_what_was_not_defined() -> None:
 def small(**given: Any) -> Config:
     """A run of 80 updates on the embedded sample."""
     torch.set_default_dtype(torch.float32)
-    return mlp_config({"hidden": (20, 12), "valid": 13_000, "epochs": 2} | given, {}, "cpu", 1)
+    return configure("mlp", **{"hidden": (20, 12), "valid": 13_000, "epochs": 2, **given}, device="cpu", threads=1)
 
 
 def trained(path: Path, config: Config) -> RunDirectory:
@@ -426,7 +426,7 @@ class TestInTraining:
         if task == "rnn":
             shape = {"hidden": (12,), "streams": 8, "unroll": 11}
             given = {"text": str(short_text), **shape, "steps": 80, "diagnose": 30}
-            config = rnn_config(given, {}, "cpu", 1)
+            config = configure("rnn", **given, device="cpu", threads=1)
         monkeypatch.setattr(Trainer, "CHECK_EVERY", 1)
         alone = trained(tmp_path / "alone", config)
         run = RunDirectory.create(tmp_path / "stopped")

@@ -11,8 +11,8 @@ from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, sk
 from seqlra import LRAFeedback, RecordedUpdate, update
 from seqlra.bench.mlp import available, mlp_case
 from seqlra.rules import Backprop, LRADiff, Rule
+from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare
-from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.runs import train
 
@@ -75,9 +75,9 @@ def test_a_run_on_cuda_ends_where_the_run_on_the_cpu_does(task: str, tmp_path: A
     losses = []
     for device in ("cpu", "cuda"):
         if task == "mlp":
-            config = mlp_config({"hidden": (20, 12), "valid": 13_000, "epochs": 1}, {}, device, 1)
+            config = configure("mlp", hidden=(20, 12), valid=13_000, epochs=1, device=device, threads=1)
         else:
-            config = rnn_config({"hidden": (12,), "streams": 2000, "unroll": 11, "epochs": 1}, {}, device, 1)
+            config = configure("rnn", hidden=(12,), streams=2000, unroll=11, epochs=1, device=device, threads=1)
         run = RunDirectory.create(tmp_path / device)
         (result,) = train(prepare([config]), run)
         losses.append(result["test_loss" if task == "mlp" else "test_bpc"])

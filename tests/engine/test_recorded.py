@@ -37,8 +37,8 @@ from seqlra.engine.tracing import NotTraceable
 from seqlra.network.forward import null_state
 from seqlra.rules.views import LayerView
 from seqlra.training import checkpoint
+from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare
-from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.runs import train
 from seqlra.training.settings import Config
@@ -291,13 +291,13 @@ def test_what_looks_at_data_cannot_be_recorded(rule: Rule) -> None:
 
 def mlp_of_60_updates() -> Config:
     torch.set_default_dtype(torch.float32)
-    return mlp_config({"hidden": (20, 12), "valid": 13_000, "steps": 60, "diagnose": 7}, {}, "cpu", 1)
+    return configure("mlp", hidden=(20, 12), valid=13_000, steps=60, diagnose=7, device="cpu", threads=1)
 
 
 def rnn_of_40_updates(text: Path) -> Config:
     torch.set_default_dtype(torch.float32)
     given = {"text": str(text), "hidden": (12,), "streams": 9, "unroll": 11, "steps": 40, "diagnose": 7}
-    return rnn_config(given, {}, "cpu", 1)
+    return configure("rnn", **given, device="cpu", threads=1)
 
 
 @pytest.mark.parametrize("task", ["mlp", "rnn"])

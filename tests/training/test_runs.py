@@ -14,7 +14,7 @@ import torch
 from seqlra import SeqlraError
 from seqlra.sweeps import comparison
 from seqlra.training import checkpoint, runs
-from seqlra.training.presets import mlp_config
+from seqlra.training.configure import configure
 from seqlra.training.run_directory import RunDirectory, StackDirectory, TrainingDirectory
 from seqlra.training.runs import resume_runs, train_runs
 from seqlra.training.settings import Config
@@ -24,7 +24,7 @@ from seqlra.training.trainer import Stopped, Trainer
 def small(images: Path, **given: Any) -> Config:
     """A run of 18 updates."""
     options = {"hidden": (12, 8), "valid": 70, "batch_size": 20, "epochs": 2, "dataset": "mnist"}
-    return mlp_config({**options, "data_dir": str(images), **given}, {}, "cpu", 1)
+    return configure("mlp", **{**options, "data_dir": str(images), "device": "cpu", "threads": 1, **given})
 
 
 def stop(trainer: Trainer) -> None:

@@ -25,8 +25,8 @@ from seqlra.data.images import Split
 from seqlra.errors import Diverged
 from seqlra.tasks.classification import Classification
 from seqlra.training import checkpoint, pictures, runs
+from seqlra.training.configure import configure
 from seqlra.training.experiment import Experiment, prepare, with_changes
-from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.results import spread
 from seqlra.training.run_directory import RunDirectory, StackDirectory
 from seqlra.training.runs import begin, train
@@ -53,12 +53,12 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def mlp(images: Path, settings: dict[str, Any] | None = None, **given: Any) -> Config:
     options = {"hidden": (12, 8), "valid": 70, "batch_size": 20, "epochs": 3, "diagnose": 4, "dataset": "mnist"}
-    return mlp_config({**options, "data_dir": str(images), **given}, settings or {}, "cpu", 1)
+    return configure("mlp", settings=settings, **{**options, "data_dir": str(images), **given}, device="cpu", threads=1)
 
 
 def rnn(text: Path, settings: dict[str, Any] | None = None, **given: Any) -> Config:
     options = {"hidden": (9,), "text": str(text), "streams": 5, "unroll": 40, "epochs": 2, "diagnose": 4}
-    return rnn_config({**options, **given}, settings or {}, "cpu", 1)
+    return configure("rnn", settings=settings, **{**options, **given}, device="cpu", threads=1)
 
 
 def seeded(config: Config, seeds: Sequence[int] = SEEDS) -> list[Config]:

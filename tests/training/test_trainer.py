@@ -18,9 +18,9 @@ from torch import Tensor
 from seqlra import SeqlraError
 from seqlra.errors import Diverged
 from seqlra.training import checkpoint, runs
+from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare
 from seqlra.training.loading import load_best, read_config
-from seqlra.training.presets import mlp_config, rnn_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.runs import train
 from seqlra.training.settings import Config
@@ -44,7 +44,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def small(settings: dict[str, Any] | None = None, **given: Any) -> Config:
     """A run of a few hundred updates on the embedded sample."""
     options = {"hidden": (20, 12), "valid": 13_000, "epochs": 4} | given
-    return mlp_config(options, settings or {}, "cpu", 1)
+    return configure("mlp", settings=settings, **options, device="cpu", threads=1)
 
 
 def start(path: Path, config: Config) -> tuple[Any, RunDirectory]:
@@ -85,7 +85,7 @@ def stop_after(updates: int) -> Any:
         small(optimizer="sgd", momentum=0.9, schedule="linear"),
         small(activation="sigmoid", discretizer="bernoulli"),
         small({"epsilon": 0.01}),
-        rnn_config({"hidden": (12,), "streams": 2000, "unroll": 11, "epochs": 3}, {}, "cpu", 1),
+        configure("rnn", hidden=(12,), streams=2000, unroll=11, epochs=3, device="cpu", threads=1),
     ],
     ids=["adam", "momentum, schedule", "bernoulli units", "epsilon", "rnn"],
 )

@@ -1,0 +1,130 @@
+"""Configurations from plain keyword arguments: what was given, and what suits the task and the rule for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqlra.errors import unknown
+from seqlra.rules import rule, rule_class
+from seqlra.rules.suited import Suited
+from seqlra.training.fields import settings_of
+from seqlra.training.machine import pick_device
+from seqlra.training.option import bound
+from seqlra.training.settings import DATA_OF, Config, Models, Network, Optimization, RuleOptions
+
+
+def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Config:
+    """The configuration of one run.
+
+        >>> config = configure("mlp", hidden=(32, 24), rule="dtp", settings={"noise": 0.2}, seed=3)
+        >>> config.network.hidden, config.optimization.lr, config.rule["noise"], config.rule["target_step"]
+        ((32, 24), 0.001, 0.2, 0.3)
+
+    Args:
+        task: ``mlp`` or ``rnn``.
+        settings: settings of the rule by their names there; they win over its options.
+        options: the options of ``seqlra train mlp`` (or ``rnn``) by name, with ``_`` for ``-``, such as ``batch_size``;
+            None leaves one open. Besides, ``data_seed`` draws the images alone.
+
+    Raises:
+        SeqlraError: unknown names, or values that make no sense.
+    """
+    known = settings_of(task)
+    for name in options:
+        if name not in known:
+            raise unknown("option", name, [*known, "settings"])
+    given = {name: value for name, value in options.items() if value is not None}
+    values = {name: setting.default for name, setting in known.items()} | given
+    for name, setting in known.items():
+        if setting.kind is Path and values[name] is not None:
+            values[name] = str(Path(values[name]).resolve())  # the run may be resumed from another folder
+    if values["activation"] is None:  # bernoulli draws with the probability z
+        values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
+    suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"])
+    _fill(values, suited)
+    held: dict[type, dict[str, Any]] = {}
+    for name, setting in known.items():
+        held.setdefault(setting.part, {})[setting.field] = values[name]
+    return Config(
+        data=DATA_OF[task](**held[DATA_OF[task]]),
+        network=Network(**held[Network]),
+        rule=complete({"name": values["rule"], **suited.settings, **_of_the_rule(task, values), **(settings or {})}),
+        optimization=Optimization(**held[Optimization]),
+        **{"task": task, **held[Config]},
+    )
+
+
+def configurations(
+    task: str, *, seed: int | None = None, seeds: int | None = None, one_stream: bool = False, **options: Any
+) -> list[Config]:
+    """The configurations of one run for each of so many seeds: a stack.
+
+        >>> [config.seed for config in configurations("rnn", seeds=3, seed=5, rule="backprop")]
+        [5, 6, 7]
+
+    Args:
+        task, options: as of `configure`.
+        seed: the first; None is 0.
+        seeds: how many, each one more than the one before; None is 1.
+        one_stream: whether all see the images of the first, in its order; of a text they do anyway.
+
+    Raises:
+        SeqlraError: no seeds, unknown names, or values that make no sense.
+    """
+    models = Models(seed=seed or 0, seeds=seeds, one_stream=one_stream)
+    shared = {"data_seed": models.seed} if models.one_stream and task == "mlp" else {}
+    numbers = range(models.seed, models.seed + (models.seeds or 1))
+    return [configure(task, **{**options, **shared, "seed": number}) for number in numbers]
+
+
+def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The name of a rule and all its settings, those that are not given at their defaults.
+
+    What JSON has no word for, a rule of one's own may have as a default, and keeps to itself.
+
+    Raises:
+        SeqlraError: an unknown rule, or a setting that it does not have or that makes no sense.
+    """
+    settings = dict(given)
+    name = settings.pop("name")
+    made = rule(name, **settings)
+    held = {field.name: getattr(made, field.name) for field in fields(made) if field.init}
+    plain = {each: value for each, value in held.items() if each in settings or _is_plain(value)}
+    return {"name": name, **plain}
+
+
+def _fill(values: dict[str, Any], suited: Suited) -> None:
+    """Settle what was left open, and what depends on something else."""
+    values["lr"] = suited.lr if values["lr"] is None else values["lr"]
+    values["feedback_init"] = values["feedback_init"] or suited.feedback_init
+    if "across_time" in values:
+        values["across_time"] |= suited.across_time
+    if values.get("text") is not None:
+        values["dataset"] = Path(values["text"]).name
+    if values["steps"] is not None:
+        values["epochs"] = None
+    values["device"] = pick_device(values["device"]).type
+    values["threads"] = torch.get_num_threads() if values["threads"] is None else values["threads"]
+
+
+def _of_the_rule(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options of the rule say, by the names of its settings."""
+    options = {name: setting for name, setting in settings_of(task).items() if setting.part is RuleOptions}
+    checked = RuleOptions(**{name: values[name] for name in options})
+    given = {setting.option.setting or name: getattr(checked, name) for name, setting in options.items()}
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
+    given |= {name: bound(name, given[name]) for name in ("c1", "c2") if name in given}
+    del given["rule"]
+    return given
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has a word for it."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))

@@ -1,0 +1,117 @@
+"""What a setting is as an option: its words in ``--help``, and how its text is read.
+
+Neither pydantic nor torch is imported here, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from seqlra.errors import SeqlraError
+
+DATA, NETWORK, RULE, OPTIMIZATION, BOOKKEEPING = "Data", "Network", "Rule", "Optimization", "Bookkeeping"
+"""The panels of ``--help``."""
+
+TASKS = ("mlp", "rnn")
+
+
+class Unset:
+    """Marks an option whose default is that of its field."""
+
+
+@dataclass(frozen=True)
+class ByTask:
+    """A default that depends on the task."""
+
+    mlp: Any
+    rnn: Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field of the configuration is an option; stands in the ``Annotated`` of the field.
+
+    Args:
+        help: its line in ``--help``.
+        panel: the panel it stands in.
+        open_as: what happens where it is left open, in words; True shows the default itself, False nothing.
+        default: where it is not the default of the field, as the user would write it; None leaves it open.
+        name: its name with underscores, where it is not that of the field.
+        setting: of an option of the rule, the name of the setting there.
+        kind: the type of its text, where it is not that of the field.
+        none: the word for None.
+        tasks: the tasks that have it.
+        flag: whether the command line has it; configuration files and Python always do.
+    """
+
+    help: str
+    panel: str
+    open_as: str | bool = True
+    default: Any = Unset
+    name: str | None = None
+    setting: str | None = None
+    kind: type | None = None
+    none: str | None = None
+    tasks: tuple[str, ...] = TASKS
+    flag: bool = True
+
+
+DATA_DIR = "Folder with local copies, DIR/<dataset>/."
+COMPILE = Option("Compile updates: faster on small networks, after some seconds.", BOOKKEEPING)
+DEVICE = Option("auto, cpu or cuda.", BOOKKEEPING, default="auto")
+THREADS = Option("CPU threads.", BOOKKEEPING, "torch's choice", default=None)
+
+
+def hidden_sizes(given: str | int | Iterable[int]) -> tuple[int, ...]:
+    """``"256,128"`` is two layers, ``"128x8"`` eight layers of 128 units; they combine. Numbers stay as they are.
+
+    Raises:
+        SeqlraError: anything else.
+    """
+    sizes: list[int] = []
+    try:
+        if not isinstance(given, str):
+            given = ",".join(map(str, (given,) if isinstance(given, int) else given))
+        for part in given.split(","):
+            units, _, layers = part.strip().partition("x")
+            sizes += [int(units)] * (int(layers) if layers else 1)
+    except (TypeError, ValueError):
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise SeqlraError(f"cannot read the hidden sizes {given!r}; accepted: 256,128 or 128x8 (8 layers of 128)")
+    return tuple(sizes)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``"noise=0.2"`` as a name and a value: a number where it reads as one, None for ``off``, else a word.
+
+    Raises:
+        SeqlraError: there is no ``=``.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise SeqlraError(f"cannot read the setting {text!r}; accepted: NAME=VALUE, such as noise=0.2")
+    for read in (int, float):
+        with suppress(ValueError):
+            return name, read(value)
+    return name, {"off": None, "true": True, "false": False}.get(value, value)
+
+
+def bound(name: str, given: str | float) -> float | None:
+    """A bound such as c1: a number above 0, or ``off``, which is None.
+
+    Raises:
+        SeqlraError: anything else.
+    """
+    if given == "off":
+        return None
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SeqlraError(f"{name} must be a number above 0, or off; not {given!r}")
+    return value
