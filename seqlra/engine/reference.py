@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqlra.network.graph import Graph
-from seqlra.network.losses import LocalLoss, OutputLoss
+from seqlra.network.losses import LocalLoss, OutputLoss, asked
 from seqlra.network.subgraph import Connection, Subgraph
 from seqlra.rules.lra import LRADiff, LRAFeedback
 from seqlra.rules.normalize import normalize
@@ -44,7 +44,7 @@ def compute_update_direction(
     d: dict[str, Tensor] = {}  # dL_l(z^l, y^l)/dh^l, 0 for the samples at which the while loop ended
     kept: dict[str, Tensor] = {}  # 1 for the samples with which the while loop went on
     total = {name: torch.zeros_like(p) for name, p in graph.named_parameters()}
-    predictions = sum(h[node.name].shape[0] for node in graph.outputs)
+    predictions = sum(_predictions(node, targets[node.name]) for node in graph.outputs)
 
     for node in reversed(graph.subgraphs):
         above = [
@@ -130,6 +130,11 @@ def _one_hot(source: Tensor, graph: Graph, read: Connection) -> Tensor:
 def _outer(source: Tensor, d: Tensor, graph: Graph, read: Connection) -> Tensor:
     """The sum over the samples of a mini-batch of ``z_star d^T``."""
     return torch.einsum("bi,bo->io", _one_hot(source, graph, read), d)
+
+
+def _predictions(node: Subgraph, t: Tensor) -> int:
+    """How many predictions of an output are asked for."""
+    return int(asked(t).sum()) if isinstance(node.loss, OutputLoss) and node.loss.masks else t.shape[0]
 
 
 def _f(node: Subgraph, h: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ There is one engine for MLPs and RNNs. It runs without autograd, and leaves upda
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqlra.network.forward import ForwardPass
 from seqlra.network.graph import Graph
+from seqlra.network.losses import asked
 from seqlra.network.scalars import ones
 from seqlra.rules.base import BackwardPass, Rule, Selection
 
@@ -38,7 +39,8 @@ class Step:
         for i, tied in enumerate(graph.ties):
             if tied.subgraph.is_output:
                 value = walk.output_loss(i).value(self.activity.h[i], walk.targets[i])
-                total = total + value.sum(-1) / (graph.layout.bases[tied.base].blocks * self.activity.batch)
+                same = [j for j in graph.layout.all_outputs if graph.ties[j].base == tied.base]
+                total = total + value.sum(-1) / asked_count(walk, same)
         return total
 
     @property
@@ -50,7 +52,12 @@ class Step:
         targets = [self.walk.targets[i] for i in self.activity.graph.output_ties]
         if targets[0].dtype.is_floating_point:
             return self.output.new_zeros(self.output.shape[:-2])
-        return (self.output.argmax(-1) != torch.cat(targets, -1)).to(self.output.dtype).mean(-1)
+        t = torch.cat(targets, -1)
+        wrong = (self.output.argmax(-1) != t).to(self.output.dtype)
+        ties = self.activity.graph.output_ties
+        if not self.walk.output_loss(ties[0]).masks:
+            return wrong.mean(-1)
+        return (wrong * asked(t)).sum(-1) / asked_count(self.walk, ties)
 
     @property
     def depth(self) -> Tensor | float:
@@ -150,10 +157,21 @@ class Updates(dict[Tensor, Tensor]):
         return total, 0
 
 
+def asked_count(walk: BackwardPass, outputs: Sequence[int]) -> Tensor | int:
+    """How many predictions of these output ties are asked for; where targets may be missing (`masked`), counted from
+    them: ``(*stack,)`` or ``()``, at least 1."""
+    total: Tensor | int = 0
+    for i in outputs:
+        everyone = walk.graph.ties[i].copies * walk.activity.batch
+        total = total + (asked(walk.targets[i]).sum(-1) if walk.output_loss(i).masks else everyone)
+    return total.clamp(min=1) if isinstance(total, Tensor) else total
+
+
 def updates_of(walk: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
     """The update of every parameter, summed where names are shared, then finished; ``where`` says in which tensors."""
     graph, rule = walk.graph, walk.rule
     scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
+    count = asked_count(walk, graph.layout.all_outputs)
     updates = Updates(where)
     for i, (d, rows) in enumerate(zip(walk.errors, walk.rows, strict=True)):
         if d is not None and d.shape[-2]:
@@ -163,6 +181,8 @@ def updates_of(walk: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates
             total = updates.get(parameter)
             if total is None:  # it had no part in any error
                 total = updates[parameter] = where(parameter).zero_()
+            if rule.reduction == "mean" and isinstance(count, Tensor):  # the mean of those that are asked for
+                total.mul_(walk.predictions / count.view(*count.shape, *[1] * axes))
             finished = rule.finish(total, axes)
             if finished is not total:
                 total.copy_(finished)
