@@ -2,7 +2,7 @@
 
 The tasks go back to Hochreiter and Schmidhuber (1997), in the form that Pascanu et al. (2013, "On the difficulty of
 training recurrent neural networks") gave them and Manchev and Spratling (JMLR 2020, "Target propagation in
-recurrent neural networks") used. Steps are counted from 0 here; T is the length of a sequence.
+recurrent neural networks") used. Steps are counted from 0 here; T is the length of a sequence, and a share of it is rounded down to whole steps.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def adding(sequences: int, steps: int, generator: Generator) -> tuple[Tensor, Te
 def permutation(sequences: int, steps: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """The first of 100 symbols, which is 0 or 1; those after it are drawn from 2 to 99.
 
-    Named random permutation in Hochreiter and Schmidhuber (1997, problem 2b) and in Pascanu et al. (2013), whose
-    symbols repeat, too.
+    The random permutation of Pascanu et al. (2013), whose symbols repeat, too; after experiment 2 of Hochreiter and
+    Schmidhuber (1997).
     """
     x = torch.randint(2, 100, (sequences, steps), generator=generator)
     x[:, 0] = torch.randint(2, (sequences,), generator=generator)
