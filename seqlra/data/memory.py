@@ -2,7 +2,8 @@
 
 The tasks go back to Hochreiter and Schmidhuber (1997), in the form that Pascanu et al. (2013, "On the difficulty of
 training recurrent neural networks") gave them and Manchev and Spratling (JMLR 2020, "Target propagation in
-recurrent neural networks") used. Steps are counted from 0 here; T is the length of a sequence, and a share of it is rounded down to whole steps.
+recurrent neural networks") used. Steps are counted from 0 here. T is the length of a sequence; where a share of it is
+no whole number of steps, it is rounded down.
 """
 
 from __future__ import annotations

@@ -170,8 +170,9 @@ def asked_count(walk: BackwardPass, outputs: Sequence[int]) -> Tensor | int:
 def updates_of(walk: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
     """The update of every parameter, summed where names are shared, then finished; ``where`` says in which tensors."""
     graph, rule = walk.graph, walk.rule
-    scale = 1 / walk.predictions if rule.reduction == "mean" else 1.0
-    count = asked_count(walk, graph.layout.all_outputs)
+    mean = rule.reduction == "mean"
+    scale = 1 / walk.predictions if mean else 1.0
+    count = asked_count(walk, graph.layout.all_outputs) if mean else walk.predictions
     updates = Updates(where)
     for i, (d, rows) in enumerate(zip(walk.errors, walk.rows, strict=True)):
         if d is not None and d.shape[-2]:
@@ -181,7 +182,7 @@ def updates_of(walk: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates
             total = updates.get(parameter)
             if total is None:  # it had no part in any error
                 total = updates[parameter] = where(parameter).zero_()
-            if rule.reduction == "mean" and isinstance(count, Tensor):  # the mean of those that are asked for
+            if isinstance(count, Tensor):  # the mean is over those that are asked for
                 total.mul_(walk.predictions / count.view(*count.shape, *[1] * axes))
             finished = rule.finish(total, axes)
             if finished is not total:
