@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqlra.network.graph import Graph
-from seqlra.network.losses import LocalLoss, OutputLoss
+from seqlra.network.losses import LocalLoss, OutputLoss, asked
 from seqlra.network.subgraph import Connection, Subgraph
 from seqlra.rules.lra import LRADiff, LRAFeedback
 from seqlra.rules.normalize import normalize
@@ -72,7 +72,7 @@ def compute_update_direction(
 
     # Calculate parameter update direction for layer l, comparing initial guess to target
     total = {name: torch.zeros_like(p) for name, p in graph.named_parameters() if not name.startswith("feedback.")}
-    predictions = sum(h[node.name].shape[0] for node in graph.outputs)
+    predictions = sum(_predictions(node, targets[node.name]) for node in graph.outputs)
     share = 1 / predictions if rule.reduction == "mean" else 1.0
     for node in graph.subgraphs:
         if node.name in d:
@@ -169,6 +169,11 @@ def _one_hot(source: Tensor, graph: Graph, read: Connection) -> Tensor:
 def _outer(source: Tensor, d: Tensor, graph: Graph, read: Connection) -> Tensor:
     """The sum over the samples of a mini-batch of ``z_star d^T``."""
     return torch.einsum("bi,bo->io", _one_hot(source, graph, read), d)
+
+
+def _predictions(node: Subgraph, t: Tensor) -> int:
+    """How many predictions of an output are asked for."""
+    return int(asked(t).sum()) if isinstance(node.loss, OutputLoss) and node.loss.masks else t.shape[0]
 
 
 def _f(node: Subgraph, h: Tensor) -> Tensor:

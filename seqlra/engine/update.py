@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqlra.network.forward import ForwardPass
 from seqlra.network.graph import Graph, grad_of
+from seqlra.network.losses import asked
 from seqlra.network.scalars import ones
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import Rule
@@ -35,12 +36,13 @@ class Step:
     @property
     def loss(self) -> Tensor:
         """The output loss, the mean over the predictions of each output and the sum over outputs: ``(*stack,)``."""
-        graph = self.forward.graph
+        graph, backward = self.forward.graph, self.backward
         total = self.forward.h[0].new_zeros(())
         for i in graph.layout.all_outputs:
-            output = self.backward.view(i)
+            output = backward.view(i)
             value = output.output_loss.value(output.h, output.target)
-            total = total + value.sum(-1) / (graph.layout.buffers[graph.layers[i].name].blocks * self.forward.batch)
+            same = [j for j in graph.layout.all_outputs if graph.layers[j].name == graph.layers[i].name]
+            total = total + value.sum(-1) / backward.asked(same)
         return total
 
     @property
@@ -52,7 +54,12 @@ class Step:
         targets = [self.backward.targets[i] for i in self.forward.graph.output_layers]
         if targets[0].dtype.is_floating_point:
             return self.output.new_zeros(self.output.shape[:-2])
-        return (self.output.argmax(-1) != torch.cat(targets, -1)).to(self.output.dtype).mean(-1)
+        t = torch.cat(targets, -1)
+        wrong = (self.output.argmax(-1) != t).to(self.output.dtype)
+        layers = self.forward.graph.output_layers
+        if not self.backward.view(layers[0]).output_loss.masks:
+            return wrong.mean(-1)
+        return (wrong * asked(t)).sum(-1) / self.backward.asked(layers)
 
     @property
     def depth(self) -> Tensor | float:
@@ -144,7 +151,9 @@ class Updates(dict[Tensor, Tensor]):
 def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
     """The update of every parameter, summed where names are shared, then normalized, in the tensors of ``where``."""
     graph, rule = backward.graph, backward.rule
-    scale = 1 / backward.predictions if rule.reduction == "mean" else 1.0
+    mean = rule.reduction == "mean"
+    scale = 1 / backward.predictions if mean else 1.0
+    count = backward.asked(graph.layout.all_outputs) if mean else backward.predictions
     updates = Updates(where)
     for i, (d, rows) in enumerate(zip(backward.errors, backward.rows, strict=True)):
         if d is not None and d.shape[-2]:
@@ -154,6 +163,8 @@ def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Upd
             total = updates.get(parameter)
             if total is None:  # it had no part in any error
                 total = updates[parameter] = where(parameter).zero_()
+            if isinstance(count, Tensor):  # the mean is over those that are asked for
+                total.mul_(backward.predictions / count.view(*count.shape, *[1] * axes))
             normalized = rule.normalize_update(total, axes)
             if normalized is not total:
                 total.copy_(normalized)

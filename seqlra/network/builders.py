@@ -54,6 +54,7 @@ def elman(
     loss: str | LocalLoss = "l2",
     output: str | OutputLoss = "cross-entropy",
     across_time: bool = False,
+    outputs_at: Sequence[int] | None = None,
 ) -> list[Input | Subgraph]:
     """The list of subgraphs of an Elman network unrolled over ``steps`` steps (Appendix B, eq. 12).
 
@@ -71,12 +72,18 @@ def elman(
         output: ``"cross-entropy"`` for tokens, ``"gaussian"`` for the linear output of eq. 12.
         across_time: give the recurrent connections error weights ``F`` too, so that errors go back through time.
             The paper's have none: then only the forward pass is sequential.
+        outputs_at: the steps t that have an ``output[t]``, for tasks with a target at some steps only: ``[steps]``
+            for the last one. None: every step. Without ``across_time`` no error comes to the hidden units of the
+            other steps. Neighboring steps run together as one.
 
     Raises:
-        SeqlraError: no layer or no step.
+        SeqlraError: no layer, no step, or outputs at no step or at steps that do not exist.
     """
     if steps < 1 or not hidden:
         raise SeqlraError(f"an Elman network needs at least one step and one layer, not {steps} and {len(hidden)}")
+    asked = set(range(1, steps + 1) if outputs_at is None else outputs_at)
+    if not asked or not asked <= set(range(1, steps + 1)):
+        raise SeqlraError(f"outputs_at takes steps from 1 to {steps}, at least one; given: {sorted(asked)}")
     layers = [""] if len(hidden) == 1 else [str(number) for number in range(1, len(hidden) + 1)]
     nodes: list[Input | Subgraph] = [Input(f"hidden{n}[0]", units) for n, units in zip(layers, hidden, strict=True)]
     for t in range(1, steps + 1):
@@ -90,5 +97,6 @@ def elman(
             ]
             nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}"))
             below, feedback = f"{name}[{t}]", f"E{n}"
-        nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))
+        if t in asked:
+            nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))
     return nodes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class OutputLoss:
 
     ``f(h)`` makes the output, ``value(h, t)`` the loss of a sample, and ``error(z, t)`` its derivative
     dL/dh. Both pairings here are canonical, so the error is ``z - t`` (eq. 13). ``classes`` says whether targets may be
-    class indices; vectors always may.
+    class indices; vectors always may. ``masks`` says whether some targets may be missing, see `masked`.
     """
 
     name: str
@@ -46,8 +47,11 @@ class OutputLoss:
     error: Callable[[Tensor, Tensor], Tensor]
     about: str = "an output loss of your own"
     classes: bool = False
+    masks: bool = False
 
     def __reduce__(self) -> Any:
+        if self.masks and (inner := OUTPUT_LOSSES.get(self.name.removeprefix("masked "))) is not None:
+            return masked, (inner.name,)
         return by_name(self, OUTPUT_LOSSES.get(self.name) is self, output_loss, self.name)
 
 
@@ -125,3 +129,40 @@ def output_loss(loss: str | OutputLoss) -> OutputLoss:
     if loss not in OUTPUT_LOSSES:
         raise unknown("output loss", loss, OUTPUT_LOSSES)
     return OUTPUT_LOSSES[loss]
+
+
+NOT_ASKED = -100
+"""The class index that stands where no prediction is asked, as ``ignore_index`` of torch's cross-entropy."""
+
+
+def asked(t: Tensor) -> Tensor:
+    """Which targets are there, bool ``(...)``: class indices ``(...)`` other than `NOT_ASKED`, or vectors
+    ``(..., units)`` without NaN."""
+    return ~t.isnan().any(-1) if t.dtype.is_floating_point else t != NOT_ASKED
+
+
+@cache
+def masked(loss: str | OutputLoss) -> OutputLoss:
+    """The same loss for targets some of which are missing: -100 for a class index, NaN for a vector.
+
+    A prediction that is not asked has loss 0 and error 0, and a mean is over those that are asked. It serves
+    sequences of different lengths. The plain loss does without these checks, because most tasks ask everywhere.
+
+    Raises:
+        SeqlraError: an unknown name.
+    """
+    inner = output_loss(loss)
+
+    def value(h: Tensor, t: Tensor) -> Tensor:
+        return inner.value(h, _filled(t)).masked_fill(~asked(t), 0.0)
+
+    def error(z: Tensor, t: Tensor) -> Tensor:
+        return inner.error(z, _filled(t)).masked_fill(~asked(t).unsqueeze(-1), 0.0)
+
+    about = f"{inner.about}; targets may be missing"
+    return OutputLoss(f"masked {inner.name}", inner.f, value, error, about, inner.classes, masks=True)
+
+
+def _filled(t: Tensor) -> Tensor:
+    """The targets with 0 for those that are missing."""
+    return t.nan_to_num(nan=0.0) if t.dtype.is_floating_point else t.masked_fill(t == NOT_ASKED, 0)

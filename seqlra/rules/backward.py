@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqlra.network.forward import ForwardPass, rows_of
 from seqlra.network.layers import ConnectionOutOf, Layer
-from seqlra.network.losses import OutputLoss
+from seqlra.network.losses import OutputLoss, asked
 from seqlra.rules.base import Rule, require
 from seqlra.rules.routes import ErrorRoute, error_routes, is_lagged
 from seqlra.rules.views import ConnectionView, LayerView, Rows, Selection
@@ -100,6 +100,15 @@ class BackwardPass:
                 error = whole
             total = error if total is None else total + error
         return total
+
+    def asked(self, outputs: Sequence[int]) -> Tensor | int:
+        """How many predictions of these output layers are asked for; where targets may be missing
+        (`seqlra.network.losses.masked`), counted from them: ``(*stack,)`` or ``()``, at least 1."""
+        total: Tensor | int = 0
+        for i in outputs:
+            output, everything = self.view(i), self.layers[i].steps * self.forward.batch
+            total = total + (asked(output.target).sum(-1) if output.output_loss.masks else everything)
+        return total.clamp(min=1) if isinstance(total, Tensor) else total
 
     def all_rows(self, number: int, of: Messages | None = None) -> Tensor | None:
         """The errors of a layer (or what it sends) with zeros in the rows that were left out."""

@@ -88,7 +88,8 @@ class DirectFeedbackAlignment(LearnedFeedback):
     def feedback_updates(self, backward: BackwardPass) -> None:
         """``error of the output^T z*`` for every B."""
         graph, forward = backward.graph, backward.forward
-        scale = 1 / backward.predictions if self.reduction == "mean" else 1.0
+        count = backward.asked(graph.layout.all_outputs) if self.reduction == "mean" else 1
+        count = count.view(*count.shape, 1, 1) if isinstance(count, Tensor) else count
         seen: set[str] = set()
         for i, layer in enumerate(graph.layers):
             for direct in [] if layer.subgraph.is_output else self.connections(graph, i):
@@ -97,7 +98,7 @@ class DirectFeedbackAlignment(LearnedFeedback):
                     continue
                 theirs = d[..., forward.rows(direct.reader_steps), :]
                 z_star = forward.output(i)[..., forward.rows(direct.steps), :]
-                grad, product = grad_of(graph.feedback[name]), theirs.mT @ z_star * scale
+                grad, product = grad_of(graph.feedback[name]), theirs.mT @ z_star / count
                 if name in seen:
                     grad.add_(product)
                 else:

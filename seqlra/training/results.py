@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from seqlra.network.graph import Graph
 from seqlra.training.experiment import Experiment
 from seqlra.training.machine import versions
 from seqlra.training.run_directory import StackDirectory
@@ -44,7 +45,7 @@ def _result(config: Config, record: Record, metrics: dict[str, float], trainer: 
         "threads": torch.get_num_threads(),
         "epochs": len(history),
         "steps": steps,
-        "parameters": sum(parameter.numel() for parameter in trainer.graph.parameters()) // models,
+        "parameters": _parameters(trainer.graph) // models,
         "best_epoch": record.epoch,
         **({**metrics, **_over_epochs(record)} if history else {}),
         "train_seconds": round(seconds, 3),
@@ -140,3 +141,8 @@ def table(result: Mapping[str, Any], metric: str) -> list[tuple[str, ...]]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+def _parameters(graph: Graph) -> int:
+    """How many numbers the network itself learns: weights and biases, not what a rule learns besides."""
+    return sum(parameter.numel() for held in (graph.weights, graph.biases) for parameter in held.values())

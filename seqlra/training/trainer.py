@@ -199,9 +199,11 @@ class Trainer:
         inputs, targets = self.task.batch(self.step)
         self.rule.anneal(self.graph, self.step / self.total)
         step = self._update(inputs, targets)
+        lr = lr_at(self.step, self.total, self.settings)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr_at(self.step, self.total, self.settings)
+            group["lr"] = lr
         self._step_optimizer()
+        self.rule.after_step(self.graph, lr / self.settings.lr)
         row = self.log[self.step % len(self.log)]
         row[0] = step.loss
         row[1] = step.mistakes
