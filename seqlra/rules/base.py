@@ -17,8 +17,9 @@ The other methods have defaults, for the rules whose errors take another way, or
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -136,13 +137,14 @@ class Rule(ABC):
         return {}
 
     @classmethod
-    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+    def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
         """What suits the rule where the user leaves it open; a rule of your own may override it.
 
         Args:
             task: ``mlp`` or ``rnn``.
             activation: of the hidden units.
             optimizer: a name from `OPTIMIZERS`.
+            given: the settings of the rule that the user did not leave open.
         """
         by_optimizer = {"mlp": (0.1, 0.001), "rnn": (1.0, 0.01)}  # sgd, and those that adapt their step
         sgd, adaptive = by_optimizer[task]

@@ -6,8 +6,9 @@ layer to layer; DFA takes the errors of the outputs straight to every hidden lay
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -40,9 +41,10 @@ class FeedbackAlignment(Windowed, LearnedFeedback):
         return incoming * layer.derivative
 
     @classmethod
-    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+    def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
         """Through time, as BPTT is backprop through time."""
-        return replace(super().suited(task, activation, optimizer), across_time=task == "rnn")
+        suited = replace(super().suited(task, activation, optimizer, given), across_time=task == "rnn")
+        return replace(suited, feedback_init="mirror") if given.get("feedback") == "learned" else suited
 
 
 @dataclass(frozen=True)

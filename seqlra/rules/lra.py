@@ -8,7 +8,8 @@ subgraph at a time, next to the paper, read `seqlra.engine.reference`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -171,14 +172,14 @@ class _LRA(Windowed):
         return (loss >= least).to(dtype)
 
     @classmethod
-    def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
+    def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
         """Settings that suit the units and the optimizer.
 
         Plain gradient descent takes the sum over a mini-batch, with which the paper's step size of 0.01 learns (the
         mean does not start a deep sigmoid net); optimizers that adapt their step to the scale of the updates take the
         mean.
         """
-        lr = super().suited(task, activation, optimizer).lr
+        lr = super().suited(task, activation, optimizer, given).lr
         settings: dict[str, Any] = {"reduction": "mean", "beta": 0.1, "c1": None, "c2": None}
         if task == "rnn":
             return Suited(lr, settings, feedback_init="gaussian")
@@ -204,6 +205,19 @@ class LRAFeedback(_LRA, LearnedFeedback):
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """E of the connection; None where it has none."""
         return connection.feedback
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
+        """For an RNN learned feedback and a window of steps, which measured best; with fixed feedback the paper's own
+        rule, since an error that crosses time through random weights does harm."""
+        suited = super().suited(task, activation, optimizer, given)
+        feedback = given.get("feedback", "learned" if task == "rnn" else "fixed")
+        if feedback != "learned":
+            return replace(suited, settings={**suited.settings, "window": 0})
+        window = {"window": 4, "carry": "error"} if task == "rnn" else {}
+        return Suited(
+            suited.lr, {**suited.settings, "feedback": "learned", **window}, "mirror", across_time=task == "rnn"
+        )
 
 
 @dataclass(frozen=True)
@@ -235,6 +249,12 @@ class LRADiff(_LRA):
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """W^T of the connection; None where it has no feedback."""
         return None if connection.feedback is None else connection.weight.mT
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
+        """As in the paper, no error crosses time."""
+        suited = super().suited(task, activation, optimizer, given)
+        return replace(suited, settings={**suited.settings, "window": 0})
 
     @property
     def skips(self) -> bool:

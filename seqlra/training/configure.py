@@ -14,7 +14,7 @@ from seqlra.rules import rule, rule_class
 from seqlra.rules.suited import Suited
 from seqlra.training.fields import settings_of
 from seqlra.training.machine import pick_device
-from seqlra.training.option import bound
+from seqlra.training.option import bound, steps_back
 from seqlra.training.settings import DATA_OF, Config, Models, Network, Optimization, RuleOptions
 
 
@@ -45,15 +45,17 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
             values[name] = str(Path(values[name]).resolve())  # the run may be resumed from another folder
     if values["activation"] is None:  # bernoulli draws with the probability z
         values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
-    suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"])
-    _fill(values, suited)
+    of_rule = {**_of_the_rule(task, values), **(settings or {})}
+    suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"], of_rule)
+    whole = complete({"name": values["rule"], **suited.settings, **of_rule})
+    _fill(values, suited, "window" in of_rule, whole)
     held: dict[type, dict[str, Any]] = {}
     for name, setting in known.items():
         held.setdefault(setting.part, {})[setting.field] = values[name]
     return Config(
         data=DATA_OF[task](**held[DATA_OF[task]]),
         network=Network(**held[Network]),
-        rule=complete({"name": values["rule"], **suited.settings, **_of_the_rule(task, values), **(settings or {})}),
+        rule=whole,
         optimization=Optimization(**held[Optimization]),
         **{"task": task, **held[Config]},
     )
@@ -98,12 +100,15 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, **plain}
 
 
-def _fill(values: dict[str, Any], suited: Suited) -> None:
+def _fill(values: dict[str, Any], suited: Suited, window_given: bool, whole: Mapping[str, Any]) -> None:
     """Settle what was left open, and what depends on something else."""
     values["lr"] = suited.lr if values["lr"] is None else values["lr"]
-    values["feedback_init"] = values["feedback_init"] or suited.feedback_init
+    if values["feedback_init"] is None:
+        null = suited.feedback_init == "mirror" and values["weight_init"] == "zeros"  # there is nothing to mirror
+        values["feedback_init"] = "gaussian" if null else suited.feedback_init
     if "across_time" in values:
-        values["across_time"] |= suited.across_time
+        values["across_time"] |= suited.across_time or window_given
+        values["across_time"] &= whole.get("window") != 0
     if values.get("text") is not None:
         values["dataset"] = Path(values["text"]).name
     if values["steps"] is not None:
@@ -119,6 +124,7 @@ def _of_the_rule(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
     given = {setting.option.setting or name: getattr(checked, name) for name, setting in options.items()}
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     given |= {name: bound(name, given[name]) for name in ("c1", "c2") if name in given}
+    given |= {name: steps_back(given[name]) for name in ("window",) if name in given}
     del given["rule"]
     return given
 

@@ -151,9 +151,16 @@ def shared(config: Config) -> dict[str, Any]:
 def _initial(nodes: Nodes, config: Config, learns: Rule, fresh: bool, device: torch.device) -> Graph:
     """The network of one configuration, as its training begins."""
     net, graph = config.network, Graph(nodes)
-    initialize(graph, config.seed, net.weight_init, net.weight_std, net.feedback_std, net.feedback_init, learns).to(
-        device
-    )
+    initialize(
+        graph,
+        config.seed,
+        net.weight_init,
+        net.weight_std,
+        net.feedback_std,
+        net.feedback_init,
+        learns,
+        net.mirror_vectors,
+    ).to(device)
     if fresh and net.init_from is not None:
         take_weights(graph, RunDirectory.open(Path(net.init_from)))
     return graph

@@ -115,3 +115,20 @@ def bound(name: str, given: str | float) -> float | None:
     if not 0 < value < float("inf"):
         raise SeqlraError(f"{name} must be a number above 0, or off; not {given!r}")
     return value
+
+
+def steps_back(given: str | int) -> int | None:
+    """A window: a number of steps, or ``full``, which is None.
+
+    Raises:
+        SeqlraError: anything else.
+    """
+    if given == "full":
+        return None
+    try:
+        steps = int(given)
+    except (TypeError, ValueError):
+        steps = -1
+    if steps < 0:
+        raise SeqlraError(f"window must be a number of steps from 0 on, or full; not {given!r}")
+    return steps

@@ -99,11 +99,14 @@ class Network(Checked):
     weight_std: Annotated[float, Option("Standard deviation of gaussian weights.", NETWORK)] = 0.05
     across_time: Annotated[
         bool,
-        Option("Error weights across time too: errors walk back, as under fa they always do.", NETWORK, tasks=("rnn",)),
+        Option("Error weights over recurrent connections.", NETWORK, "where the window needs them", flag=False),
     ] = False
     feedback_init: Annotated[
-        str, Option("gaussian or fan-out.", NETWORK, "gaussian; fan-out for the rivals of LRA", default=None)
+        str, Option("gaussian, fan-out or mirror.", NETWORK, "suits the rule; mirror where it is learned", default=None)
     ] = "gaussian"
+    mirror_vectors: Annotated[
+        int, Field(ge=1), Option("Vectors of noise that a mirror sees before training.", NETWORK)
+    ] = 10_000
     feedback_std: Annotated[float, Option("Standard deviation of gaussian error weights E.", NETWORK)] = 1.0
     init_from: Annotated[
         str | None,
@@ -112,6 +115,7 @@ class Network(Checked):
 
 
 SUITS = "suits the units"
+WINDOWS = "lra-fdbk with learned E: 4; fixed E and lra-diff: 0; else full"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -130,6 +134,25 @@ class RuleOptions(Checked):
     inner_steps: Annotated[int | None, Option("K of lra-diff: steps for each target.", RULE, "1", setting="steps")] = (
         None
     )
+    feedback: Annotated[
+        str | None,
+        Option(
+            "Error weights E are fixed, or learned from the updates of W.", RULE, "rnn by lra-fdbk: learned; else fixed"
+        ),
+    ] = None
+    feedback_decay: Annotated[
+        float | None, Option("Share of W and learned E taken away at every update.", RULE, "0: none")
+    ] = None
+    window: Annotated[
+        str | int | None,
+        Option(
+            "Steps that errors go back in time: 0 (the paper), 1, ... or full.", RULE, WINDOWS, kind=str, tasks=("rnn",)
+        ),
+    ] = None
+    carry: Annotated[
+        str | None,
+        Option("What LRA hands down: its derivative (the paper), or its error.", RULE, "error where E is learned"),
+    ] = None
     epsilon: Annotated[
         float | None, Option("Leave subgraphs whose loss is under this as they are.", RULE, "0: never")
     ] = None

@@ -13,7 +13,7 @@ import torch
 
 from seqlra import SeqlraError
 from seqlra.sweeps import comparison
-from seqlra.training import checkpoint, runs
+from seqlra.training import checkpoint, pictures, runs
 from seqlra.training.configure import configure
 from seqlra.training.run_directory import RunDirectory, StackDirectory, TrainingDirectory
 from seqlra.training.runs import resume_runs, train_runs
@@ -34,7 +34,9 @@ def stop(trainer: Trainer) -> None:
 
 @pytest.fixture(autouse=True)
 def single_precision(double_precision: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Training runs as a command does, in float32; a look at the loss comes after every fourth update."""
+    """Training runs as a command does, in float32; pictures would take longer than the training here."""
+    monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
+    monkeypatch.setattr(pictures, "save_curves", lambda *_: None)
     torch.set_default_dtype(torch.float32)
     monkeypatch.setattr(Trainer, "CHECK_EVERY", 4)
     monkeypatch.chdir(tmp_path)

@@ -38,7 +38,7 @@ class Plain(seqlra.Backprop):
 @dataclass(frozen=True)
 class Choosy(Plain):
     @classmethod
-    def suited(cls, task, activation, optimizer):
+    def suited(cls, task, activation, optimizer, given):
         return Suited(0.25, {"factor": 0.75}, feedback_init="gaussian", across_time=task == "rnn")
 """
 
