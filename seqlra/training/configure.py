@@ -106,9 +106,8 @@ def _fill(values: dict[str, Any], suited: Suited, window_given: bool, whole: Map
     if values["feedback_init"] is None:
         null = suited.feedback_init == "mirror" and values["weight_init"] == "zeros"  # there is nothing to mirror
         values["feedback_init"] = "gaussian" if null else suited.feedback_init
-    if "across_time" in values:
-        values["across_time"] |= suited.across_time or window_given
-        values["across_time"] &= whole.get("window") != 0
+    if "across_time" in values and values["across_time"] is None:
+        values["across_time"] = (suited.across_time or window_given) and whole.get("window") != 0
     if values.get("text") is not None:
         values["dataset"] = Path(values["text"]).name
     if values["steps"] is not None:

@@ -99,7 +99,14 @@ class Network(Checked):
     weight_std: Annotated[float, Option("Standard deviation of gaussian weights.", NETWORK)] = 0.05
     across_time: Annotated[
         bool,
-        Option("Error weights over recurrent connections.", NETWORK, "where the window needs them", flag=False),
+        Option(
+            "Error weights over recurrent connections.",
+            NETWORK,
+            "where a window needs them",
+            default=None,
+            tasks=("rnn",),
+            flag=False,
+        ),
     ] = False
     feedback_init: Annotated[
         str, Option("gaussian, fan-out or mirror.", NETWORK, "suits the rule; mirror where it is learned", default=None)

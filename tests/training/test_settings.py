@@ -67,6 +67,8 @@ COMMON: dict[str, tuple[str, Any]] = {
     "c2": ("--c2 4.5", 4.5),
     "c2_per": ("--c2-per batch", "batch"),
     "inner_steps": ("--inner-steps 4 --rule lra-diff", 4),
+    "feedback_decay": ("--feedback learned --feedback-decay 0.01", 0.01),
+    "mirror_vectors": ("--mirror-vectors 7", 7),
     "epsilon": ("--epsilon 0.125", 0.125),
     "epsilon_output": ("--epsilon-output 2", 2.0),
     "epsilon_per": ("--epsilon-per batch", "batch"),
@@ -90,6 +92,8 @@ GIVEN = {
     | {
         "dataset": ("--dataset mnist", "mnist"),
         "valid": ("--valid 40", 40),
+        "feedback": ("--feedback learned", "learned"),
+        "carry": ("--carry error", "error"),
         "schedule": ("--schedule linear", "linear"),
         "batch_size": ("--batch-size 20", 20),
     },
@@ -101,7 +105,9 @@ GIVEN = {
         "max_words": ("--max-words 99", 99),
         "streams": ("--streams 5", 5),
         "unroll": ("--unroll 6", 6),
-        "across_time": ("--across-time", True),
+        "window": ("--window 2", 2),
+        "feedback": ("--feedback fixed", "fixed"),
+        "carry": ("--carry derivative", "derivative"),
         "schedule": ("--schedule constant", "constant"),
     },
 }
@@ -129,7 +135,7 @@ def test_every_option_is_accepted_and_lands_in_the_configuration(
     from seqlra.cli import train
 
     words, value = GIVEN[task][name]
-    monkeypatch.setattr("seqlra.training.experiment.set_threads", lambda threads: threads)
+    monkeypatch.setattr("seqlra.training.machine.set_threads", lambda threads: threads)
     parsed = train.command_of(task).make_context(task, words.split())
     (config,) = train.configs_of(task, train.given_options(parsed, task))
     assert held(config, name) == value
@@ -162,6 +168,7 @@ OUTSIDE: dict[str, list[Any]] = {
     "max_words": [1],
     "streams": [0],
     "unroll": [0],
+    "mirror_vectors": [0],
 }
 
 
@@ -205,7 +212,7 @@ def test_other_values_that_make_no_sense(options: dict[str, Any], says: str) -> 
 def test_a_configuration_holds_every_setting_of_its_rule(name: str) -> None:
     config = configure("mlp", rule=name)
     assert config.rule.keys() == {"name", *(field.name for field in fields(RULES[name]))}
-    assert learner(config) == rule(name, **RULES[name].suited("mlp", "tanh", "adam").settings)
+    assert learner(config) == rule(name, **RULES[name].suited("mlp", "tanh", "adam", {}).settings)
 
 
 def test_a_changed_default_does_not_change_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +260,13 @@ def test_replace_checks_too() -> None:
 def test_a_rule_of_ones_own_gets_what_suits_it(task: str, optimizer: str) -> None:
     plain, backprop = (configure(task, rule=name, optimizer=optimizer) for name in ("lra_mine:Plain", "backprop"))
     assert (plain.network, plain.optimization) == (backprop.network, backprop.optimization)
-    assert dict(plain.rule) == {"name": "lra_mine:Plain", "reduction": "mean", "factor": 0.5, "shape": (3, 2)}
+    assert dict(plain.rule) == {
+        "name": "lra_mine:Plain",
+        "reduction": "mean",
+        "window": None,
+        "factor": 0.5,
+        "shape": (3, 2),
+    }
     choosy = configure(task, rule="lra_mine:Choosy", optimizer=optimizer)
     assert (choosy.optimization.lr, choosy.rule["factor"]) == (0.25, 0.75)
     assert (choosy.network.feedback_init, choosy.network.across_time) == ("gaussian", task == "rnn")
@@ -355,3 +368,29 @@ class TestFile:
         assert [each["config"]["rule"].get("steps") for each in members] == [3, 3, None, None]
         refused = seqlra("compare mlp --rules dfa --print-config")
         assert "--print-config cannot be an option of one run in a comparison" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("learned", 4, "error", "mirror", True)),
+        ({"feedback": "fixed"}, ("fixed", 0, "derivative", "gaussian", False)),
+        ({"window": 0}, ("learned", 0, "error", "mirror", False)),
+        ({"window": "full"}, ("learned", None, "error", "mirror", True)),
+        ({"feedback": "fixed", "window": 3}, ("fixed", 3, "derivative", "gaussian", True)),
+        ({"weight_init": "zeros"}, ("learned", 4, "error", "gaussian", True)),
+    ],
+)
+def test_what_an_rnn_by_lra_is_given_where_it_is_left_open(given: dict[str, Any], expected: Any) -> None:
+    config = configure("rnn", **given)
+    rule, network = config.rule, config.network
+    found = (rule["feedback"], rule["window"], rule["carry"], network.feedback_init, network.across_time)
+    assert found == expected
+
+
+def test_a_window_that_cannot_be_read() -> None:
+    for wrong in ("-1", "all", "1.5"):
+        with pytest.raises(SeqlraError, match="window must be a number of steps from 0 on, or full"):
+            configure("rnn", window=wrong)
+    with pytest.raises(SeqlraError, match="has no setting 'window'"):
+        configure("rnn", rule="dfa", window=2)
