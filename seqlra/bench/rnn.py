@@ -1,6 +1,8 @@
-"""An Elman network over text: LRA-fdbk against ``torch.nn.RNN`` with autograd BPTT."""
+"""An Elman network over text: LRA-fdbk with less and more credit through time, beside ``torch.nn.RNN`` with BPTT."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +14,42 @@ from seqlra.engine.update import update
 from seqlra.network.builders import elman
 from seqlra.network.forward import null_state
 from seqlra.network.graph import Graph
-from seqlra.rules import LRAFeedback, Rule
+from seqlra.rules import Backprop, LRAFeedback, Rule
 from seqlra.tasks.prediction import Prediction, as_streams
 
+RULES: dict[str, Rule] = {
+    "lra-fdbk, fixed E, window 0": LRAFeedback(c2=None, window=0),
+    "lra-fdbk, learned E, window 0": LRAFeedback(c2=None, window=0, feedback="learned", carry="error"),
+    "lra-fdbk, learned E, window 2": LRAFeedback(c2=None, window=2, feedback="learned", carry="error"),
+    "lra-fdbk, learned E, window 4": LRAFeedback(c2=None, window=4, feedback="learned", carry="error"),
+    "lra-fdbk, learned E, the whole walk": LRAFeedback(c2=None, feedback="learned", carry="error"),
+    "backprop by this engine, the whole walk": Backprop(),
+}
+"""What is timed against BPTT in PyTorch: the paper's rule, learned feedback with more and more credit through time, and
+what of it the engine alone gives."""
 
-def rnn_case(hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int) -> Case:
-    """One LRA-fdbk update of an Elman network against ``torch.nn.RNN`` + autograd BPTT, both with Adam, same sizes.
+
+def rnn_case(
+    label: str, hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int
+) -> Case:
+    """One update of an Elman network by one of `RULES` against ``torch.nn.RNN`` + autograd BPTT, both with Adam, same
+    sizes.
 
     Both include the forward pass, the loss, the updates and the optimizer's step. What the tokens are does not matter.
     """
+    rule: Any = RULES[label]
     tokens, targets = torch.randint(symbols, (2, unroll, streams), device=device)
-    graph = Graph(elman(symbols, [hidden], symbols, unroll))
-    initialize(graph, 0, "reservoir").to(device)
-    lra = _lra(graph, LRAFeedback(c2=None), tokens, targets)
-    name = f"lra-fdbk, {hidden} units, {streams} streams, K = {unroll}, {symbols} symbols"
+    graph = Graph(elman(symbols, [hidden], symbols, unroll, across_time=rule.window != 0))
+    initialize(graph, 0, "reservoir", rule=rule).to(device)
+    name = f"{label}, {hidden} units, {streams} streams, K = {unroll}, {symbols} symbols"
+    sweeps = 2 if rule.window is None else rule.window + 1
     return alternate(
-        name, BPTT, lra, _bptt(hidden, symbols, tokens, targets), rounds, operations(hidden, streams * unroll, symbols)
+        name,
+        BPTT,
+        _ours(graph, rule, tokens, targets),
+        _bptt(hidden, symbols, tokens, targets),
+        rounds,
+        operations(hidden, streams * unroll, symbols, sweeps),
     )
 
 
@@ -59,19 +81,20 @@ def rnn_skip_case(
     name = (
         f"lra-fdbk, skipping outputs under epsilon {epsilon:g} on text: mean depth {depth:.2f} of 2, {symbols} symbols"
     )
-    return alternate(name, BPTT, _lra(graph, rule, *tokens), _bptt(hidden, symbols, *tokens), rounds)
+    return alternate(name, BPTT, _ours(graph, rule, *tokens), _bptt(hidden, symbols, *tokens), rounds)
 
 
-def operations(hidden: int, rows: int, symbols: int) -> int:
-    """Floating-point operations of the products of one LRA-fdbk update: forward through V and U, errors through E,
-    updates of V and U (tokens pick rows of W: no product)."""
-    return 2 * rows * (2 * hidden * hidden + 3 * hidden * symbols)
+def operations(hidden: int, rows: int, symbols: int, sweeps: int) -> int:
+    """Floating-point operations of the products of one LRA-fdbk update: forward through V and U, errors through E and
+    in all ``sweeps`` but the first through F, updates of V and U (tokens pick rows of W: no product). The whole walk
+    has as many products through F as two sweeps."""
+    return 2 * rows * ((1 + sweeps) * hidden * hidden + 3 * hidden * symbols)
 
 
 BPTT = "nn.RNN, autograd BPTT, Adam"
 
 
-def _lra(graph: Graph, rule: Rule, tokens: Tensor, targets: Tensor) -> Update:
+def _ours(graph: Graph, rule: Rule, tokens: Tensor, targets: Tensor) -> Update:
     inputs = {"x": tokens.flatten(), **null_state(graph, tokens.shape[1])}
     return ours(graph, rule, "adam", inputs, targets.flatten())
 

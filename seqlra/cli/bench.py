@@ -108,10 +108,10 @@ def rnn(
     json: Json = False,
 ) -> None:
     """LRA-fdbk on an Elman network against torch.nn.RNN with autograd BPTT, with the same optimizer."""
-    from seqlra.bench.rnn import rnn_case, rnn_skip_case
+    from seqlra.bench.rnn import RULES, rnn_case, rnn_skip_case
 
     where, count = _machine(device, threads)
-    cases = [rnn_case(hidden, streams, unroll, symbols, where, rounds)]
+    cases = [rnn_case(label, hidden, streams, unroll, symbols, where, rounds) for label in RULES]
     if epsilon:
         cases.append(rnn_skip_case(hidden, streams, unroll, where, rounds, epsilon))
     _tell(cases, where, count, rounds, json)

@@ -34,12 +34,14 @@ def test_the_operations_of_an_update_are_those_that_torch_counts(hidden: tuple[i
     assert of_mlp.operations(hidden, 6) == counter.get_total_flops()
 
 
-def test_the_operations_over_time_are_those_that_torch_counts() -> None:
-    graph = initialize(Graph(elman(11, [7], 11, 5)), 0)
+@pytest.mark.parametrize("window", [0, 1, 3])
+def test_the_operations_over_time_are_those_that_torch_counts(window: int) -> None:
+    graph = initialize(Graph(elman(11, [7], 11, 5, across_time=True)), 0)
     inputs = {"x": torch.randint(11, (15,)), **null_state(graph, 3)}
     with counting() as counter:
-        update(graph, LRAFeedback(c2=None), inputs, torch.randint(11, (15,)))
-    assert of_rnn.operations(7, 15, 11) == counter.get_total_flops()
+        update(graph, LRAFeedback(c2=None, window=window), inputs, torch.randint(11, (15,)))
+    of_last_steps = 2 * 3 * 7 * 7 * window  # nothing comes to the last step over time, which `operations` overlooks
+    assert of_rnn.operations(7, 15, 11, window + 1) - of_last_steps == counter.get_total_flops()
 
 
 def test_the_share_of_the_limit_is_operations_over_time_over_rate() -> None:
