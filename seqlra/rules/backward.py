@@ -53,6 +53,7 @@ class BackwardPass:
         self.rows: list[Selection | None] = [None] * len(layers)
         self.active: list[Tensor | None] = [None] * len(layers)
         self.targets: list[Tensor] = self._output_targets(targets)
+        self._settled: dict[tuple[int, range], Tensor | None] = {}
         self.predictions = sum(layers[i].steps for i in self.graph.layout.all_outputs) * forward.batch
         through_time = any(route is not None and route.through_time for route in self.routes)
         self.window = rule.window if through_time else None
@@ -83,6 +84,32 @@ class BackwardPass:
         if active is None:
             active = self.active[number] = which.new_zeros(self.forward.h[number].shape[:-1])
         active[..., rows.index] = which
+
+    def incoming(self, layer: LayerView) -> Tensor | None:
+        """What comes to steps of a layer over all their connections; see `carried`.
+
+        In a window what cannot change from one sweep to the next is computed in the first.
+        """
+        steps, messages = layer.rows.steps, layer.messages
+        assert steps is not None
+        assert messages is not None
+        if not self.window:
+            return self.carried(steps, layer.connections, messages)
+        moves = [self._moves(layer.number, c) for c in layer.connections]
+        key = (layer.number, steps)
+        if key not in self._settled:
+            still = [c for c, moving in zip(layer.connections, moves, strict=True) if not moving]
+            self._settled[key] = self.carried(steps, still, messages)
+        settled = self._settled[key]
+        more = self.carried(steps, [c for c, moving in zip(layer.connections, moves, strict=True) if moving], messages)
+        if settled is None or more is None:
+            return more if settled is None else settled
+        return settled + more
+
+    def _moves(self, number: int, connection: ConnectionOutOf) -> bool:
+        """Whether what a connection carries changes from one sweep to the next."""
+        route = self.routes[connection.reader]
+        return is_lagged(self.graph, number, connection) or (route is not None and route.through_time)
 
     def carried(self, steps: range, connections: Sequence[ConnectionOutOf], messages: Messages) -> Tensor | None:
         """The sum of messages over connections, each through its matrix: ``(*stack, rows of steps, units)``."""

@@ -150,9 +150,7 @@ class LayerView:
 
     def incoming(self) -> Tensor | None:
         """The sum of what comes over its connections, each message through its feedback matrix; None: nothing."""
-        assert self.messages is not None
-        assert self.rows.steps is not None
-        return self.backward.carried(self.rows.steps, self.connections, self.messages)
+        return self.backward.incoming(self)
 
     def halt(self, active: Tensor, d: Tensor) -> Tensor:
         """``d`` with the rows set to 0 at which ``active (*stack, rows)`` is 0; the rule goes on with the others."""
