@@ -9,13 +9,23 @@ from typing import Any
 
 import torch
 
-from seqlra.errors import unknown
+from seqlra.errors import SeqlraError, unknown
 from seqlra.rules import rule, rule_class
 from seqlra.rules.suited import Suited
-from seqlra.training.fields import settings_of
+from seqlra.training.fields import Setting, settings_of
 from seqlra.training.machine import pick_device
 from seqlra.training.option import bound
-from seqlra.training.settings import DATA_OF, Config, Models, Network, Optimization, RuleOptions
+from seqlra.training.settings import (
+    Config,
+    Data,
+    Generated,
+    Models,
+    Network,
+    Optimization,
+    Pixels,
+    RuleOptions,
+    data_of,
+)
 
 
 def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Config:
@@ -34,11 +44,14 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     Raises:
         SeqlraError: unknown names, or values that make no sense.
     """
-    known = settings_of(task)
+    every = settings_of(task)
     for name in options:
-        if name not in known:
-            raise unknown("option", name, [*known, "settings"])
+        if name not in every:
+            raise unknown("option", name, [*every, "settings"])
     given = {name: value for name, value in options.items() if value is not None}
+    data = data_of(task, {"dataset": every["dataset"].default, **given})
+    known = settings_of(task, data.kind)
+    _check_kind(given, known, data)
     values = {name: setting.default for name, setting in known.items()} | given
     for name, setting in known.items():
         if setting.kind is Path and values[name] is not None:
@@ -46,14 +59,19 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     if values["activation"] is None:  # bernoulli draws with the probability z
         values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
     suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"])
+    of_the_rule = complete(
+        {"name": values["rule"], **suited.settings, **_of_the_rule(task, values), **(settings or {})}
+    )
+    if data in (Generated, Pixels):
+        _suit_sequences(values, given, of_the_rule, suited)
     _fill(values, suited)
     held: dict[type, dict[str, Any]] = {}
     for name, setting in known.items():
         held.setdefault(setting.part, {})[setting.field] = values[name]
     return Config(
-        data=DATA_OF[task](**held[DATA_OF[task]]),
+        data=data(**held[data]),
         network=Network(**held[Network]),
-        rule=complete({"name": values["rule"], **suited.settings, **_of_the_rule(task, values), **(settings or {})}),
+        rule=of_the_rule,
         optimization=Optimization(**held[Optimization]),
         **{"task": task, **held[Config]},
     )
@@ -71,7 +89,7 @@ def configurations(
         task, options: as of `configure`.
         seed: the first; None is 0.
         seeds: how many, each one more than the one before; None is 1.
-        one_stream: whether all see the images of the first, in its order; of a text they do anyway.
+        one_stream: whether all see the images of the first, in its order; of a text or sequences they do anyway.
 
     Raises:
         SeqlraError: no seeds, unknown names, or values that make no sense.
@@ -96,6 +114,25 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     held = {field.name: getattr(made, field.name) for field in fields(made) if field.init}
     plain = {each: value for each, value in held.items() if each in settings or _is_plain(value)}
     return {"name": name, **plain}
+
+
+def _check_kind(given: Mapping[str, Any], known: Mapping[str, Setting], data: type[Data]) -> None:
+    """Raise `SeqlraError` where an option does not go with the kind of data."""
+    for name in given:
+        if name not in known:
+            dataset = given.get("text") or given.get("dataset") or known["dataset"].default
+            own = [setting.name for setting in known.values() if setting.part is data or setting.option.without]
+            accepted = ", ".join(each.replace("_", "-") for each in own)
+            raise SeqlraError(f"{name.replace('_', '-')} does not go with {dataset}, whose own options are {accepted}")
+
+
+def _suit_sequences(values: dict[str, Any], given: Mapping[str, Any], rule: Mapping[str, Any], suited: Suited) -> None:
+    """Settle what is particular to sequences that are asked at their end: errors have to go back through time, and the
+    step size stays a tenth of that which falls to 0 on a text."""
+    values["across_time"] |= rule.get("window") != 0
+    values["lr"] = suited.lr / 10 if values["lr"] is None else values["lr"]
+    if "epochs" in given and "steps" not in given:
+        values["steps"] = None
 
 
 def _fill(values: dict[str, Any], suited: Suited) -> None:
