@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from seqlra.network.graph import Graph
     from seqlra.tasks.classification import Classification
     from seqlra.tasks.prediction import Prediction
+    from seqlra.tasks.sequences import LabeledSequences
     from seqlra.training.run_directory import RunDirectory
+
+    Measured = Classification | Prediction | LabeledSequences
 
 
 def evaluate(
@@ -74,7 +77,7 @@ def evaluate(
 
 def _loaded(
     run: RunDirectory, split: str, text: Path | None, device: str, data_dir: Path | None
-) -> tuple[Graph, Classification | Prediction, dict[str, Any]]:
+) -> tuple[Graph, Measured, dict[str, Any]]:
     """The chosen network, what to measure it on, and what to say of that."""
     if text is None:
         from seqlra.training.loading import load_best
@@ -87,13 +90,14 @@ def _loaded(
     return graph, task, {"text": str(text), **counts}
 
 
-def _sampled(
-    graph: Graph, task: Classification | Prediction, part: str, samples: int, seed: int, folder: Path
-) -> Evaluation:
+def _sampled(graph: Graph, task: Measured, part: str, samples: int, seed: int, folder: Path) -> Evaluation:
     """The evaluation; what cannot be sampled, and a folder that cannot be made, are refused before the work starts."""
     from seqlra.analysis import evaluation
     from seqlra.cli.show import progress
+    from seqlra.tasks.sequences import LabeledSequences
 
+    if isinstance(task, LabeledSequences):
+        raise SeqlraError("--samples is about images and texts; sequences are measured in one pass")
     evaluation.check_samples(graph, samples)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,9 +122,7 @@ def _plain(found: Evaluation, prefix: str) -> dict[str, Any]:
     }
 
 
-def _write(
-    folder: Path, result: dict[str, Any], found: Evaluation, task: Classification | Prediction, part: str
-) -> None:
+def _write(folder: Path, result: dict[str, Any], found: Evaluation, task: Measured, part: str) -> None:
     """``posterior.json``, ``posterior.npz`` and the pictures, each whole or not at all."""
     from seqlra.analysis.pictures import save_certainty, save_reliability
     from seqlra.tasks.classification import Classification

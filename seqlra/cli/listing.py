@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +12,9 @@ Kind = Literal["all", "rules", "activations", "discretizers", "losses", "weight-
 def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") -> None:
     """List the rules, units, losses, initializations, optimizers and datasets, one line each."""
     from seqlra.cli.show import table
+    from seqlra.data.arrays import PIXEL_DATASETS
     from seqlra.data.images import DATASETS
+    from seqlra.data.memory import MEMORY_TASKS
     from seqlra.data.text import TEXTS
     from seqlra.engine.initialization import WEIGHT_INITS
     from seqlra.network.losses import LOCAL_LOSSES
@@ -20,6 +22,7 @@ def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") ->
     from seqlra.rules import RULES
     from seqlra.training.optimizers import OPTIMIZERS
 
+    every: dict[str, Any] = {**DATASETS, **TEXTS, **MEMORY_TASKS, **PIXEL_DATASETS}
     known: dict[str, dict[str, str]] = {
         "rules": {name: rule.about for name, rule in RULES.items()},
         "activations": {name: unit.about for name, unit in ACTIVATIONS.items()},
@@ -27,7 +30,7 @@ def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") ->
         "losses": {name: loss.about for name, loss in LOCAL_LOSSES.items()},
         "weight-inits": WEIGHT_INITS,
         "optimizers": OPTIMIZERS,
-        "datasets": {name: dataset.about for name, dataset in (DATASETS | TEXTS).items()},
+        "datasets": {name: dataset.about for name, dataset in every.items()},
     }
     for title, entries in known.items():
         if kind in ("all", title):

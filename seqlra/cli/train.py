@@ -63,13 +63,19 @@ def mlp(context: typer.Context) -> None:
 
 
 def rnn(context: typer.Context) -> None:
-    """Train an Elman RNN to predict the next character or word of a text.
+    """Train an Elman RNN to predict the next character or word of a text, or on a task with memory.
 
     Without options it trains on an embedded text, offline, in about a minute. Several hidden sizes are several
     recurrent layers. Under LRA only the forward pass walks through time; the backward pass is one product.
 
     On your own text: seqlra train rnn --text book.txt --out runs/book, and then
     seqlra sample runs/book --prompt "Once upon"
+
+    Tasks with memory are generated, and done once they are solved, or images step by step (seqlra list datasets):
+
+        seqlra train rnn --dataset temporal-order --length 50 --rule backprop
+
+        seqlra train rnn --dataset mnist-sample-rows --epochs 5
     """
     _train_or_resume(context)
 

@@ -19,6 +19,28 @@ from seqlra.data.images import ImageTask, Split
 from seqlra.errors import SeqlraError
 from seqlra.network.losses import NOT_ASKED, asked
 
+
+@dataclass(frozen=True)
+class PixelDataset:
+    """Images to be read as sequences.
+
+    Attributes:
+        about: one line for people.
+        images: one of `seqlra.data.images.DATASETS`.
+        rows: whether a step is a row, rather than one pixel.
+    """
+
+    about: str
+    images: str
+    rows: bool
+
+
+PIXEL_DATASETS: dict[str, PixelDataset] = {
+    "mnist-rows": PixelDataset("mnist row by row: 28 steps of 28 pixels, the class at the last", "mnist", True),
+    "mnist-pixels": PixelDataset("mnist pixel by pixel: 784 steps, the class at the last", "mnist", False),
+    "mnist-sample-rows": PixelDataset("mnist-sample row by row", "mnist-sample", True),
+}
+
 MAX_SYMBOLS = 1_000_000
 """The most tokens or classes that are counted from data: larger numbers are hardly indices."""
 

@@ -163,7 +163,8 @@ class GeneratedSequences:
         name: one of `MEMORY_TASKS`.
         steps: T.
         seed: the seed of all draws.
-        held_out: sequences for validation, and as many for the test.
+        held_out: sequences for the test.
+        valid: sequences for validation; None: as many.
         device, dtype: of the tensors; vectors need the type of the network.
 
     Attributes:
@@ -184,15 +185,18 @@ class GeneratedSequences:
         held_out: int = 10_000,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        valid: int | None = None,
     ) -> None:
         if name not in MEMORY_TASKS:
             raise unknown("memory task", name, MEMORY_TASKS)
-        self.task, self.time, self.seed, self.held_out = MEMORY_TASKS[name], steps, seed, held_out
+        self.task, self.time, self.seed = MEMORY_TASKS[name], steps, seed
+        self.held_out = {"valid": (held_out if valid is None else valid, VALID), "test": (held_out, TEST)}
         self.device, self.dtype = device, dtype
         if steps < self.task.shortest:
             raise SeqlraError(f"{name} needs sequences of at least {self.task.shortest} steps, not {steps}")
-        if held_out < 1:
-            raise SeqlraError(f"at least one sequence must be held out, not {held_out}")
+        for count, _ in self.held_out.values():
+            if count < 1:
+                raise SeqlraError(f"at least one sequence must be held out, not {count}")
         self.steps = range(steps - self.task.asked + 1, steps + 1)
         self.inputs, self.outputs, self.loss = self.task.inputs, self.task.outputs, self.task.loss
         self.masked = False
@@ -206,8 +210,10 @@ class GeneratedSequences:
         return Sequences(self._there(x), self._there(t), self.steps)
 
     def _part(self, split: str) -> Sequences:
-        """The fixed sequences of "valid" or "test"."""
-        return self.draw(self.held_out, 0, {"valid": VALID, "test": TEST}[split])
+        if split not in self.held_out:
+            raise SeqlraError("generated sequences for training are new at every update; accepted: valid or test")
+        count, stream = self.held_out[split]
+        return self.draw(count, 0, stream)
 
     def _there(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype if tensor.dtype.is_floating_point else tensor.dtype)

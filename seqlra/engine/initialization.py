@@ -15,13 +15,14 @@ from seqlra.network.graph import Graph, Tensors
 if TYPE_CHECKING:
     from seqlra.rules import Rule
 
-WeightInit = Literal["zeros", "gaussian", "fan-in", "reservoir"]
+WeightInit = Literal["zeros", "gaussian", "fan-in", "reservoir", "orthogonal"]
 
 WEIGHT_INITS: dict[str, str] = {
     "zeros": "null initialization: all weights 0 (Sections 3.2, 3.3)",
     "gaussian": "zero-mean Gaussian with a standard deviation of your choice (Section 3.2)",
     "fan-in": "uniform in +-1/sqrt(n_in) (eq. 5)",
     "reservoir": "for RNNs on tokens: orthogonal recurrent weights, N(0, 1) input weights, the rest fan-in",
+    "orthogonal": "for RNNs with a long memory, on tokens or numbers: orthogonal recurrent weights, the rest fan-in",
 }
 
 FEEDBACK_INITS: dict[str, str] = {
@@ -83,7 +84,7 @@ def initialize(
             return torch.zeros(shape)
         if weights == "gaussian":
             return torch.randn(shape, generator=generator) * std
-        if weights == "reservoir" and name in recurrent:
+        if weights in ("reservoir", "orthogonal") and name in recurrent:
             return torch.nn.init.orthogonal_(torch.empty(shape), generator=generator)
         if weights == "reservoir" and name in given:
             return torch.randn(shape, generator=generator)

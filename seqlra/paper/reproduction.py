@@ -20,7 +20,7 @@ from seqlra.training.configure import complete
 from seqlra.training.loading import read_config
 from seqlra.training.results import spread
 from seqlra.training.run_directory import RunDirectory
-from seqlra.training.settings import Config
+from seqlra.training.settings import Config, Generated
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _settings(config: Config) -> Config:
     start = config.network.init_from and Path(config.network.init_from).name
     return replace(
         config,
-        data=replace(config.data, data_dir=None),
+        data=config.data if isinstance(config.data, Generated) else replace(config.data, data_dir=None),
         network=replace(config.network, init_from=start),
         device="",
         threads=1,

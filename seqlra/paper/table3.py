@@ -14,6 +14,7 @@ from seqlra.paper.exhibit import Entry, Exhibit, Page, what_ran
 from seqlra.paper.published import TABLE3
 from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.paper.table1 import DATA
+from seqlra.tasks.classification import Classification
 from seqlra.training.loading import load_best
 from seqlra.training.run_directory import RunDirectory
 
@@ -110,5 +111,6 @@ def _posterior(run: RunDirectory, reproduction: Reproduction) -> None:
         return
     data_dir = None if reproduction.machine.data_dir is None else Path(reproduction.machine.data_dir)
     experiment = load_best(run, reproduction.machine.device, data_dir)
+    assert isinstance(experiment.task, Classification)
     found = evaluate(experiment.graph, experiment.task, "test", SAMPLES)
     run.write_json(_path(run), {"samples": SAMPLES, **found.metrics()})

@@ -79,6 +79,10 @@ class Classification:
     def after(self, step: Step | Outcome) -> None:
         """Nothing: mini-batches of images do not depend on each other."""
 
+    def solved(self, metrics: Mapping[str, float]) -> bool:
+        """Never: training goes on as long as it was asked to."""
+        return False
+
     def state(self) -> dict[str, Tensor]:
         """Nothing: the order follows from the seed and the step."""
         return {}

@@ -37,6 +37,9 @@ class Task(Protocol):
         """Metrics over the whole of a split, "valid" or "test": one mapping for each model, in one pass for all; a
         graph without a stack is one model."""
 
+    def solved(self, metrics: Mapping[str, float]) -> bool:
+        """Whether these metrics of validation say that there is nothing left to learn, so that training may end."""
+
     def state(self) -> dict[str, Tensor]:
         """What `batch` needs besides the step, for a checkpoint."""
 

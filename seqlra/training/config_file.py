@@ -49,7 +49,7 @@ def write(configs: Sequence[Config]) -> str:
     config, lines = configs[0], []
     parts = (config.data, config.network, config.optimization, config)
     held_by = {type(part): part for part in parts}
-    for setting in settings_of(config.task).values():
+    for setting in settings_of(config.task, config.data.kind).values():
         if setting.part is not RuleOptions:
             value = getattr(held_by[setting.part], setting.field)
             value = setting.option.none if value is None else value

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seqlra.errors import unknown
+from seqlra.errors import SeqlraError, unknown
 from seqlra.rules import rule, rule_class
 from seqlra.rules.suited import Suited
-from seqlra.training.fields import settings_of
+from seqlra.training.fields import Setting, settings_of
 from seqlra.training.machine import pick_device
 from seqlra.training.option import bound, steps_back
-from seqlra.training.settings import DATA_OF, Config, Models, Network, Optimization, RuleOptions
+from seqlra.training.settings import (
+    Config,
+    Data,
+    Generated,
+    Models,
+    Network,
+    Optimization,
+    Pixels,
+    RuleOptions,
+    data_of,
+)
 
 
 def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Config:
@@ -34,11 +44,14 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     Raises:
         SeqlraError: unknown names, or values that make no sense.
     """
-    known = settings_of(task)
+    every = settings_of(task)
     for name in options:
-        if name not in known:
-            raise unknown("option", name, [*known, "settings"])
+        if name not in every:
+            raise unknown("option", name, [*every, "settings"])
     given = {name: value for name, value in options.items() if value is not None}
+    data = data_of(task, {"dataset": every["dataset"].default, **given})
+    known = settings_of(task, data.kind)
+    _check_kind(given, known, data)
     values = {name: setting.default for name, setting in known.items()} | given
     for name, setting in known.items():
         if setting.kind is Path and values[name] is not None:
@@ -47,13 +60,18 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
         values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
     of_rule = {**_of_the_rule(task, values), **(settings or {})}
     suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"], of_rule)
+    asked_late = data in (Generated, Pixels)
+    if asked_late:
+        suited = _for_sequences(suited)
     whole = complete({"name": values["rule"], **suited.settings, **of_rule})
-    _fill(values, suited, "window" in of_rule, whole)
+    if asked_late and "epochs" in given and "steps" not in given:
+        values["steps"] = None
+    _fill(values, suited, asked_late or "window" in of_rule, whole)
     held: dict[type, dict[str, Any]] = {}
     for name, setting in known.items():
         held.setdefault(setting.part, {})[setting.field] = values[name]
     return Config(
-        data=DATA_OF[task](**held[DATA_OF[task]]),
+        data=data(**held[data]),
         network=Network(**held[Network]),
         rule=whole,
         optimization=Optimization(**held[Optimization]),
@@ -73,7 +91,7 @@ def configurations(
         task, options: as of `configure`.
         seed: the first; None is 0.
         seeds: how many, each one more than the one before; None is 1.
-        one_stream: whether all see the images of the first, in its order; of a text they do anyway.
+        one_stream: whether all see the images of the first, in its order; of a text or sequences they do anyway.
 
     Raises:
         SeqlraError: no seeds, unknown names, or values that make no sense.
@@ -100,14 +118,33 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, **plain}
 
 
-def _fill(values: dict[str, Any], suited: Suited, window_given: bool, whole: Mapping[str, Any]) -> None:
+def _check_kind(given: Mapping[str, Any], known: Mapping[str, Setting], data: type[Data]) -> None:
+    """Raise `SeqlraError` where an option does not go with the kind of data."""
+    for name in given:
+        if name not in known:
+            dataset = given.get("text") or given.get("dataset") or known["dataset"].default
+            own = [setting.name for setting in known.values() if setting.part is data or setting.option.without]
+            accepted = ", ".join(each.replace("_", "-") for each in own)
+            raise SeqlraError(f"{name.replace('_', '-')} does not go with {dataset}, whose own options are {accepted}")
+
+
+def _for_sequences(suited: Suited) -> Suited:
+    """What suits sequences that are asked at their end: errors go back through all steps, and the step size is a tenth
+    of that which falls to 0 on a text, since it stays."""
+    settings = dict(suited.settings)
+    if settings.get("window"):
+        settings["window"] = None
+    return replace(suited, lr=suited.lr / 10, settings=settings)
+
+
+def _fill(values: dict[str, Any], suited: Suited, across: bool, whole: Mapping[str, Any]) -> None:
     """Settle what was left open, and what depends on something else."""
     values["lr"] = suited.lr if values["lr"] is None else values["lr"]
     if values["feedback_init"] is None:
         null = suited.feedback_init == "mirror" and values["weight_init"] == "zeros"  # there is nothing to mirror
         values["feedback_init"] = "gaussian" if null else suited.feedback_init
     if "across_time" in values and values["across_time"] is None:
-        values["across_time"] = (suited.across_time or window_given) and whole.get("window") != 0
+        values["across_time"] = (suited.across_time or across) and whole.get("window") != 0
     if values.get("text") is not None:
         values["dataset"] = Path(values["text"]).name
     if values["steps"] is not None:

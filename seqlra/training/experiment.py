@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from seqlra.data.arrays import PIXEL_DATASETS, SequenceSplits, pixel_sequences
 from seqlra.data.images import load_images
+from seqlra.data.memory import GeneratedSequences
 from seqlra.data.text import load_text
 from seqlra.data.vocabulary import Vocabulary
 from seqlra.engine.initialization import initialize
@@ -26,14 +28,25 @@ from seqlra.network.units import discretizer
 from seqlra.rules import Rule, rule, rule_class
 from seqlra.tasks.classification import Classification
 from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
+from seqlra.tasks.sequences import LabeledSequences
 from seqlra.training.machine import pick_device
 from seqlra.training.optimizers import optimizer
 from seqlra.training.run_directory import RunDirectory
-from seqlra.training.settings import PRECISIONS, Config, Images, Network, Optimization, Text
+from seqlra.training.settings import (
+    PRECISIONS,
+    Config,
+    Data,
+    Generated,
+    Images,
+    Network,
+    Optimization,
+    Pixels,
+    Text,
+)
 from seqlra.training.weights import take_weights
 
 Nodes = Sequence[Input | Subgraph]
-Settings = TypeVar("Settings", bound=Config | Images | Text | Network | Optimization)
+Settings = TypeVar("Settings", bound=Config | Data | Network | Optimization)
 
 
 def with_changes(settings: Settings, **changes: Any) -> Settings:
@@ -54,13 +67,13 @@ def describe(network: Network) -> str:
 class Experiment:
     """All that the configurations of one or several models stand for, ready to train or to evaluate.
 
-    ``vocabulary`` says what the tokens of a text mean; None for images. ``rates`` is the step size of each model over
-    that of the first, ``(models,)``; None where they agree.
+    ``vocabulary`` says what the tokens of a text mean; None for other data. ``rates`` is the step size of each model
+    over that of the first, ``(models,)``; None where they agree.
     """
 
     configs: tuple[Config, ...]
     rule: Rule
-    task: Classification | Prediction
+    task: Classification | Prediction | LabeledSequences
     graph: Graph
     optimizer: torch.optim.Optimizer
     vocabulary: Vocabulary | None = None
@@ -84,7 +97,8 @@ def title(*configs: Config) -> str:
     if len(seeds) > 1:
         ascend = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
         of = f"seeds {seeds[0]} to {seeds[-1]}" if ascend else f"seeds {', '.join(map(str, seeds))}"
-    return f"{config.rule['name']}, {describe(config.network)}, {config.data.dataset}, {of}"
+    data = config.data.dataset + (f" of {config.data.length} steps" if isinstance(config.data, Generated) else "")
+    return f"{config.rule['name']}, {describe(config.network)}, {data}, {of}"
 
 
 def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
@@ -94,8 +108,8 @@ def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
         configs: one of each model. Several models are trained together, with a leading axis of all their tensors. They
             agree in all but the seed, how their weights start, the step size and those settings of the rule that it
             names in ``per_model``. Model s starts as it would alone; it sees the same mini-batches, too, where
-            ``data.seed`` leaves them to its own seed. Units that draw do so from one generator for all, so their draws
-            differ from those of the run alone.
+            ``data.seed`` leaves them to its own seed; sequences, as a text, are the same for all. Units that draw do so
+            from one generator for all, so their draws differ from those of the run alone.
         fresh: whether training begins here, so that weights come from the run that ``init_from`` names, if any;
             otherwise they are about to be read from a checkpoint.
 
@@ -108,8 +122,7 @@ def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
     device = pick_device(first.device)
     torch.set_float32_matmul_precision(PRECISIONS[first.precision])
     learns = learner(*configs, device=device)
-    images = isinstance(first.data, Images)
-    task, nodes, vocabulary = _images(configs, device) if images else _text(first, device)
+    task, nodes, vocabulary = _task(configs, device)
     models = (_initial(nodes, each, learns, fresh, device) for each in configs)
     graph = next(models) if len(configs) == 1 else _stacked(nodes, len(configs), models, learns, device)
     task.start(graph)
@@ -208,6 +221,19 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     )
 
 
+def _task(
+    configs: Sequence[Config], device: torch.device
+) -> tuple[Classification | Prediction | LabeledSequences, Nodes, Vocabulary | None]:
+    """The task of the models and their network, from the kind of data that the first has."""
+    match configs[0].data:
+        case Images():
+            return _images(configs, device)
+        case Text():
+            return _text(configs[0], device)
+        case Generated() | Pixels():
+            return _sequences(configs[0], device)
+
+
 def _images(configs: Sequence[Config], device: torch.device) -> tuple[Classification, Nodes, None]:
     config = configs[0]
     data, net = config.data, config.network
@@ -231,6 +257,25 @@ def _text(config: Config, device: torch.device) -> tuple[Prediction, Nodes, Voca
     series = as_streams(text.train, data.streams)
     task = Prediction(series, held_out, network, data.unroll, data.tokens, config.seed)
     return task, network(data.unroll), text.vocabulary
+
+
+def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes, None]:
+    data, net = config.data, config.network
+    g = discretizer(net.discretizer, net.block_size)
+    elman(1, net.hidden, 1, 1, net.activation, g, net.loss)  # refuses units that make no sense before data is loaded
+    sequences: GeneratedSequences | SequenceSplits
+    if isinstance(data, Generated):
+        sequences = GeneratedSequences(
+            data.dataset, data.length, data.seed, data.held_out, device, torch.get_default_dtype(), data.valid
+        )
+    else:
+        assert isinstance(data, Pixels)
+        about = PIXEL_DATASETS[data.dataset]
+        images = load_images(about.images, _path(data.data_dir), data.seed, device, data.valid)
+        sequences = pixel_sequences(images, images.width if about.rows else 1)
+    task = LabeledSequences(sequences, config.optimization.batch_size or 1, data.seed)
+    options = {"activation": net.activation, "discretizer": g, "loss": net.loss, "across_time": net.across_time}
+    return task, task.elman(net.hidden, **options), None
 
 
 def _path(name: str | None) -> Path | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
@@ -36,32 +36,51 @@ class Setting:
 
 
 @cache
-def settings_of(task: str) -> Mapping[str, Setting]:
+def settings_of(task: str, kind: str | None = None) -> Mapping[str, Setting]:
     """The settings of a run of a task by name, in the order of ``--help``.
+
+    Args:
+        task: ``mlp`` or ``rnn``.
+        kind: of its data; None: the settings of all kinds, at the defaults of the first that has them.
 
     Raises:
         SeqlraError: an unknown task.
     """
     if task not in TASKS:
         raise unknown("task", task, TASKS)
-    parts = (DATA_OF[task], Network, RuleOptions, Optimization, Config)
-    return {setting.name: setting for part in parts for setting in _settings_in(part, task)}
+    kinds = [data for data in DATA_OF[task] if kind in (None, data.kind)]
+    found: dict[str, Setting] = {}
+    for part in (*kinds, Network, RuleOptions, Optimization, Config):
+        for setting in _settings_in(part, task, [data.kind for data in kinds]):
+            found.setdefault(setting.name, setting)
+    return found
 
 
 @cache
 def settings_of_several() -> Mapping[str, Setting]:
     """The settings that say how many runs there are, and not what one of them is."""
-    return {setting.name: setting for setting in _settings_in(Models, TASKS[0])}
+    return {setting.name: setting for setting in _settings_in(Models, TASKS[0], ["images"])}
 
 
-def _settings_in(part: type, task: str) -> Iterator[Setting]:
+def _settings_in(part: type, task: str, kinds: Sequence[str]) -> Iterator[Setting]:
     for name, field in fields_of(part).items():
         option = option_of(field)
-        if option is not None and task in option.tasks:
+        having = [] if option is None or task not in option.tasks else [k for k in kinds if k not in option.without]
+        if option is not None and having:
             own = None if field.default is PydanticUndefined else field.default
             default = own if option.default is Unset else option.default
-            default = getattr(default, task) if isinstance(default, ByTask) else default
+            if isinstance(default, ByTask):
+                option = replace(option, open_as=_in_words(option, {kind: default.of(kind) for kind in having}))
+                default = default.of(having[0])
             yield Setting(option.name or name, part, name, option, default, option.kind or _kind(field.annotation))
+
+
+def _in_words(option: Option, defaults: Mapping[str, Any]) -> str | bool:
+    """The defaults of several kinds of data; where they agree, what the option says itself."""
+    if len(set(defaults.values())) == 1:
+        return option.open_as
+    kinds = {value: " or ".join(kind for kind in defaults if defaults[kind] == value) for value in defaults.values()}
+    return "; ".join(f"{value} ({of})" for value, of in kinds.items() if value is not None)
 
 
 def _kind(annotation: Any) -> type:

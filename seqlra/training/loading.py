@@ -12,7 +12,7 @@ from seqlra.tasks.prediction import Prediction, covering
 from seqlra.training.experiment import Experiment, learner, prepare, unroll, with_changes
 from seqlra.training.machine import pick_device
 from seqlra.training.run_directory import RunDirectory, TrainingDirectory
-from seqlra.training.settings import Config, Text
+from seqlra.training.settings import Config, Generated, Text
 from seqlra.training.weights import load_best_weights
 
 
@@ -53,7 +53,11 @@ def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = N
         SeqlraError: the run or its data are missing or damaged.
     """
     config = read_config(run)
-    data = config.data if data_dir is None else with_changes(config.data, data_dir=str(data_dir))
+    data = config.data
+    if data_dir is not None:
+        if isinstance(data, Generated):
+            raise SeqlraError(f"{data.dataset} is generated, so --data-dir does not go with it")
+        data = with_changes(data, data_dir=str(data_dir))
     experiment = prepare([with_changes(config, data=data, device=pick_device(device).type)])
     check_vocabulary(experiment, run)
     load_best_weights(experiment.graph, run)
@@ -61,14 +65,16 @@ def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = N
 
 
 def load_network(run: RunDirectory, device: str = "auto") -> tuple[Graph, Vocabulary]:
-    """The chosen network of an RNN run over one step, and its vocabulary; the text is not needed.
+    """The chosen network of an RNN run on text over one step, and its vocabulary; the text is not needed.
 
     Raises:
-        SeqlraError: the run is damaged, or not one of an RNN.
+        SeqlraError: the run is damaged, or not one of an RNN on text.
     """
     config = read_config(run)
     if not isinstance(config.data, Text):
-        raise SeqlraError(f"the run {run.path} is one of seqlra train {config.task}; text needs one of train rnn")
+        on = "" if config.task == "mlp" else f" on {config.data.dataset}"
+        needed = "train rnn" if config.task == "mlp" else "train rnn on a text"
+        raise SeqlraError(f"the run {run.path} is one of seqlra train {config.task}{on}; text needs one of {needed}")
     vocabulary = read_vocabulary(run)
     graph = Graph(unroll(config, vocabulary)(1))
     learner(config).setup(graph)

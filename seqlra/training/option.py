@@ -24,10 +24,18 @@ class Unset:
 
 @dataclass(frozen=True)
 class ByTask:
-    """A default that depends on the task."""
+    """A default that depends on the task, and of an RNN on the kind of its data: ``rnn`` is that of a text, and where
+    nothing else is said, of sequences, too."""
 
     mlp: Any
     rnn: Any
+    generated: Any = Unset
+    pixels: Any = Unset
+
+    def of(self, kind: str) -> Any:
+        """The default for a kind of data, by its name."""
+        own = {"images": self.mlp, "text": self.rnn, "generated": self.generated, "pixels": self.pixels}[kind]
+        return self.rnn if own is Unset else own
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Option:
         kind: the type of its text, where it is not that of the field.
         none: the word for None.
         tasks: the tasks that have it.
+        without: kinds of data for which there is no such option.
         flag: whether the command line has it; configuration files and Python always do.
     """
 
@@ -56,6 +65,7 @@ class Option:
     kind: type | None = None
     none: str | None = None
     tasks: tuple[str, ...] = TASKS
+    without: tuple[str, ...] = ()
     flag: bool = True
 
 

@@ -12,7 +12,7 @@ from seqlra.network.graph import Graph
 from seqlra.training.experiment import Experiment
 from seqlra.training.machine import versions
 from seqlra.training.run_directory import StackDirectory
-from seqlra.training.settings import Config
+from seqlra.training.settings import Config, Generated, Text
 from seqlra.training.trainer import Record, Trainer
 
 
@@ -34,7 +34,8 @@ def results(experiment: Experiment, trainer: Trainer) -> list[dict[str, Any]]:
 def _result(config: Config, record: Record, metrics: dict[str, float], trainer: Trainer) -> dict[str, Any]:
     history, models = record.history, len(trainer.records)
     steps, seconds = trainer.step, trainer.seconds / models
-    if record.diverged:  # the figures are those of the last epoch that it ended
+    solved = trainer.solved_at(record)
+    if record.diverged or solved is not None:  # the figures are those of the last epoch that it ended
         steps, seconds = (history[-1]["step"], history[-1]["seconds"]) if history else (0, 0.0)
     return {
         "task": config.task,
@@ -47,6 +48,7 @@ def _result(config: Config, record: Record, metrics: dict[str, float], trainer: 
         "steps": steps,
         "parameters": _parameters(trainer.graph) // models,
         "best_epoch": record.epoch,
+        **({"solved_at": solved} if isinstance(config.data, Generated) else {}),
         **({**metrics, **_over_epochs(record)} if history else {}),
         "train_seconds": round(seconds, 3),
         rate(config): round(steps * trainer.task.samples_per_step / seconds, 1) if seconds else None,
@@ -64,7 +66,7 @@ def _over_epochs(record: Record) -> dict[str, Any]:
 
 def rate(config: Config) -> str:
     """The name that a result has for the speed of training."""
-    return "samples_per_second" if config.task == "mlp" else "tokens_per_second"
+    return "tokens_per_second" if isinstance(config.data, Text) else "samples_per_second"
 
 
 def summary(experiment: Experiment, stack: StackDirectory, seconds: float) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def summary(experiment: Experiment, stack: StackDirectory, seconds: float) -> di
         "steps": steps,
         "parameters": runs[0]["parameters"],
         "best_epochs": [run["best_epoch"] for run in runs],
+        **({"solved_at": [run["solved_at"] for run in runs]} if isinstance(first.data, Generated) else {}),
         **{name: spread(run.get(name) for run in runs) for name in figures},
         "train_seconds": round(seconds, 3),
         "ms_per_update": round(1000 * seconds / steps / len(runs), 4) if steps else None,
@@ -131,12 +134,18 @@ def table(result: Mapping[str, Any], metric: str) -> list[tuple[str, ...]]:
             str(run["seed"]),
             *(_number(run.get(name)) for name in (f"test_{metric}", f"valid_{metric}", "mean_depth")),
             str(run["best_epoch"]),
-            f"diverged in epoch {run['epochs'] + 1}" if run["diverged"] else "",
+            _notes(run),
         )
         for run in result["members"]
     ]
     means = [result.get(name, {}).get("mean") for name in (f"test_{metric}", f"valid_{metric}", "mean_depth")]
     return [header, *rows, ("mean", *map(_number, means), "", "")]
+
+
+def _notes(run: Mapping[str, Any]) -> str:
+    if run["diverged"]:
+        return f"diverged in epoch {run['epochs'] + 1}"
+    return f"solved at update {run['solved_at']}" if run.get("solved_at") else ""
 
 
 def _number(value: float | None) -> str:

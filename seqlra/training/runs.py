@@ -164,8 +164,8 @@ def trainer_of(experiment: Experiment, directory: TrainingDirectory) -> Trainer:
 
 
 def state_alone(trainer: Trainer, model: int) -> dict[str, Any]:
-    """The checkpoint that this model would have had alone; of one that diverged, with the weights that validation
-    chose for those that it has now."""
+    """The checkpoint that this model would have had alone; of one that diverged or has solved its task, with the
+    weights that validation chose for those that it has now."""
     state, at = trainer.state(), trainer.slice(model)
 
     def own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -183,9 +183,10 @@ def state_alone(trainer: Trainer, model: int) -> dict[str, Any]:
     if trainer.rates is not None:
         groups = [{**group, "lr": group["lr"] * trainer.rates[model].item()} for group in groups]
     record, weights = trainer.records[model], own(trainer.best_weights)
+    ended = record.diverged or trainer.solved_at(record) is not None
     return {
         **state,
-        "graph": weights if record.diverged else own(state["graph"]),
+        "graph": weights if ended else own(state["graph"]),
         "optimizer": {**state["optimizer"], "param_groups": groups, "state": moments},
         "task": own(state["task"]),
         "seconds": trainer.seconds / len(trainer.records),

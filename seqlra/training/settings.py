@@ -8,15 +8,15 @@ an option of their own are named here in `RuleOptions`. All are recorded in ``co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, SkipValidation
 from pydantic.dataclasses import dataclass
 
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, unknown
 from seqlra.training.option import (
     BOOKKEEPING,
     COMPILE,
@@ -42,6 +42,7 @@ DataDir = Annotated[str | None, Option(DATA_DIR, DATA, "Hub or embedded", kind=P
 class Images(Checked):
     """Images to classify. A ``seed`` draws the images for validation and the order of the others."""
 
+    kind: ClassVar[str] = "images"
     dataset: Annotated[str, Option("mnist-sample (embedded), mnist or fashion_mnist.", DATA, default="mnist-sample")]
     data_dir: DataDir = None
     valid: Annotated[
@@ -58,7 +59,16 @@ class Images(Checked):
 class Text(Checked):
     """Text to predict; of the user's own ``text``, ``dataset`` is the name of the file."""
 
-    dataset: Annotated[str, Option("text-sample (embedded) or tiny_shakespeare.", DATA, default="text-sample")]
+    kind: ClassVar[str] = "text"
+    dataset: Annotated[
+        str,
+        Option(
+            "A text (text-sample, tiny_shakespeare), a generated task (temporal-order, adding, ...) or images step by "
+            "step (mnist-rows, ...); see seqlra list datasets.",
+            DATA,
+            default="text-sample",
+        ),
+    ]
     data_dir: DataDir = None
     text: Annotated[
         str | None, Option("Your own UTF-8 text, in place of a dataset.", DATA, open_as=False, kind=Path)
@@ -73,6 +83,47 @@ class Text(Checked):
     ] = 50
 
 
+SequenceSeed = Annotated[
+    Seed, Option("Seed of sequences and of their order, which all --seeds see alike.", DATA, name="data_seed")
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Generated(Checked):
+    """Sequences of a generated task with memory. They are drawn from their own ``seed``: models of every seed see the
+    same ones in the same order, as they do of a text.
+
+    After each epoch (100 updates) ``valid`` sequences are looked at, and where under 0.01% of the answers are wrong,
+    training ends; ``held_out`` others are the test, looked at once.
+    """
+
+    kind: ClassVar[str] = "generated"
+    dataset: Annotated[str, Option("A generated task.", DATA)]
+    length: Annotated[int, Field(ge=1), Option("T: steps of a generated sequence.", DATA)] = 30
+    held_out: Annotated[int, Field(ge=1), Option("Generated sequences of the final test.", DATA)] = 10_000
+    valid: Annotated[
+        int,
+        Field(ge=1),
+        Option("Sequences for validation: so many generated, or of the images for training.", DATA, False),
+    ] = 2_000
+    seed: SequenceSeed = 0
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Pixels(Checked):
+    """Images as sequences of their pixels. A ``seed`` of their own draws the images for validation and the order of the
+    others, so that models of every seed see the same."""
+
+    kind: ClassVar[str] = "pixels"
+    dataset: Annotated[str, Option("Images, step by step.", DATA)]
+    data_dir: DataDir = None
+    valid: Annotated[int | None, Option("Training images held out for validation.", DATA)] = None
+    seed: SequenceSeed = 0
+
+
+Data = Images | Text | Generated | Pixels
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Network(Checked):
     """The list of subgraphs and how its weights start."""
@@ -80,7 +131,12 @@ class Network(Checked):
     hidden: Annotated[
         tuple[int, ...],
         BeforeValidator(hidden_sizes),
-        Option("Hidden layers: 256,128 or 128x8 (8 layers of 128).", NETWORK, default=ByTask("256x3", "256"), kind=str),
+        Option(
+            "Hidden layers: 256,128 or 128x8 (8 layers of 128).",
+            NETWORK,
+            default=ByTask("256x3", "256", "100", "100"),
+            kind=str,
+        ),
     ]
     activation: Annotated[
         str, Option("f of the hidden units; see seqlra list.", NETWORK, "tanh; sigmoid under bernoulli", default=None)
@@ -94,7 +150,11 @@ class Network(Checked):
     loss: Annotated[str, Option("Local loss: log-penalty, l2 or l1.", NETWORK, default=ByTask("log-penalty", "l2"))]
     weight_init: Annotated[
         str,
-        Option("zeros, gaussian, fan-in (eq. 5) or reservoir.", NETWORK, default=ByTask("fan-in", "reservoir")),
+        Option(
+            "zeros, gaussian, fan-in (eq. 5), reservoir or orthogonal.",
+            NETWORK,
+            default=ByTask("fan-in", "reservoir", "orthogonal", "orthogonal"),
+        ),
     ]
     weight_std: Annotated[float, Option("Standard deviation of gaussian weights.", NETWORK)] = 0.05
     across_time: Annotated[
@@ -183,17 +243,33 @@ class Optimization(Checked):
     momentum: Annotated[float, Field(ge=0, lt=1), Option("Momentum of sgd and rmsprop.", OPTIMIZATION)] = 0.0
     schedule: Annotated[
         Literal["constant", "linear"],
-        Option("constant, or linear: lr falls to 0 at the end.", OPTIMIZATION, default=ByTask("constant", "linear")),
+        Option(
+            "constant, or linear: lr falls to 0 at the end.",
+            OPTIMIZATION,
+            default=ByTask("constant", "linear", "constant", "constant"),
+        ),
     ]
     batch_size: Annotated[
-        int | None, Field(ge=1), Option("Images in a mini-batch.", OPTIMIZATION, default=50, tasks=("mlp",))
+        int | None,
+        Field(ge=1),
+        Option(
+            "Images or sequences in a mini-batch.", OPTIMIZATION, default=ByTask(50, None, 20, 50), without=("text",)
+        ),
     ] = None
     epochs: Annotated[
-        int | None, Field(ge=1), Option("Passes over the training split.", OPTIMIZATION, default=ByTask(15, 9))
+        int | None,
+        Field(ge=1),
+        Option(
+            "Passes over the training split, or 100 updates on generated sequences.",
+            OPTIMIZATION,
+            default=ByTask(15, 9, None, 15),
+        ),
     ] = None
-    steps: Annotated[int | None, Field(ge=1), Option("Number of updates, instead of epochs.", OPTIMIZATION, "off")] = (
-        None
-    )
+    steps: Annotated[
+        int | None,
+        Field(ge=1),
+        Option("Number of updates, instead of epochs.", OPTIMIZATION, "off", default=ByTask(None, None, 5000, None)),
+    ] = None
 
 
 PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}
@@ -213,7 +289,7 @@ class Config(Checked):
     """
 
     task: Literal["mlp", "rnn"]
-    data: SkipValidation[Images | Text]
+    data: SkipValidation[Data]
     network: Network
     rule: Annotated[Mapping[str, Any], AfterValidator(_as_tuples)]
     optimization: Annotated[Optimization, Field(validation_alias=AliasChoices("optimization", "optimisation"))]
@@ -244,7 +320,7 @@ class Config(Checked):
             SeqlraError: fields are missing, unknown or make no sense.
         """
         try:
-            return Config(**{**plain, "data": DATA_OF[plain["task"]](**plain["data"])})
+            return Config(**{**plain, "data": data_of(plain["task"], plain["data"])(**plain["data"])})
         except (KeyError, TypeError, SeqlraError) as error:
             raise SeqlraError(f"this is not the configuration of a run of this version: {error}") from error
 
@@ -266,10 +342,32 @@ class Models(Checked):
     one_stream: Annotated[
         bool,
         Option(
-            "All --seeds see the images of the first, in its order, which saves time; of a text they do anyway.",
+            "All --seeds see the images of the first, in its order, which saves time; of texts and sequences they do.",
             BOOKKEEPING,
         ),
     ] = False
 
 
-DATA_OF: dict[str, type[Images] | type[Text]] = {"mlp": Images, "rnn": Text}
+DATA_OF: dict[str, tuple[type[Data], ...]] = {"mlp": (Images,), "rnn": (Text, Generated, Pixels)}
+"""The kinds of data of each task; the first is that of its default dataset."""
+
+
+def data_of(task: str, data: Mapping[str, Any]) -> type[Data]:
+    """The kind of data that has these settings: it follows from the name of the dataset, and a ``text`` is one.
+
+    Raises:
+        SeqlraError: an unknown dataset.
+    """
+    from seqlra.data.arrays import PIXEL_DATASETS  # here, because these import torch
+    from seqlra.data.memory import MEMORY_TASKS
+    from seqlra.data.text import TEXTS
+
+    first, *others = DATA_OF[task]
+    dataset = data["dataset"]
+    if not others or data.get("text") is not None:
+        return first
+    names: dict[type[Data], Iterable[str]] = {Text: TEXTS, Generated: MEMORY_TASKS, Pixels: PIXEL_DATASETS}
+    for kind in DATA_OF[task]:
+        if dataset in names[kind]:
+            return kind
+    raise unknown("dataset", dataset, [name for known in names.values() for name in known])

@@ -67,7 +67,7 @@ class Record:
 class Trainer:
     """Trains the models of one graph on one task, and keeps their directory.
 
-    A model that diverges stops learning; the others go on.
+    A model that diverges, or has solved its task, is left as it is then; the others go on.
 
     Args:
         graph, rule, optimizer, task: what trains what, how, on what.
@@ -123,6 +123,17 @@ class Trainer:
         """Whether every model has diverged, so that there is nothing left to train."""
         return all(each.diverged for each in self.records)
 
+    @property
+    def done(self) -> bool:
+        """Whether every model has diverged or solved its task."""
+        return all(each.diverged or self.solved_at(each) is not None for each in self.records)
+
+    def solved_at(self, record: Record) -> int | None:
+        """After how many updates a model was found to have solved its task; None: not so far."""
+        last = record.history[-1] if record.history else {}
+        valid = {name.removeprefix("valid_"): value for name, value in last.items() if name.startswith("valid_")}
+        return last["step"] if valid and self.task.solved(valid) else None
+
     def train(self, watch: Callable[[Trainer], None] = lambda trainer: None) -> None:
         """Train to the end, from wherever `resume` left off.
 
@@ -139,7 +150,7 @@ class Trainer:
         try:
             if self.step == 0:
                 self.save()
-            while self.step < self.total:
+            while self.step < self.total and not self.done:
                 self._some_updates(watch)
                 if self.step == self.total or self.step % self.task.steps_per_epoch == 0:
                     self._end_epoch()
@@ -237,10 +248,12 @@ class Trainer:
         means = self.log[:done].mean(0).reshape(3, -1).T.tolist()
         valid = self.task.evaluate(self.graph, "valid")
         for record, metrics, finite in zip(self.records, valid, self._weights_are_finite(), strict=True):
+            if self.solved_at(record) is not None:  # what becomes of it in a stack no longer counts
+                continue
             if not finite or not all(math.isfinite(value) for value in metrics.values()):
                 self._note_divergence(record, self.step)
         for model, record in enumerate(self.records):
-            if record.diverged is None:
+            if record.diverged is None and self.solved_at(record) is None:
                 self._end_epoch_of(model, means[model], valid[model])
         self.diagnostics = Averages()
         self.save()
@@ -289,7 +302,7 @@ class Trainer:
         done = (self.step - 1) % len(self.log) + 1
         bad = (~self.log[:done, 0].isfinite()).view(done, -1).cpu()
         for record, when in zip(self.records, bad.T, strict=True):
-            if when.any():
+            if when.any() and self.solved_at(record) is None:
                 self._note_divergence(record, self.step - done + int(when.nonzero()[0]) + 1)
 
     def _note_divergence(self, record: Record, step: int) -> None:

@@ -146,6 +146,11 @@ class TestGeneratedSequences:
         assert len(valid) == len(test) == 50
         assert not valid.x.equal(test.x)
         assert data.part("valid").x.equal(GeneratedSequences(name, 30, 5, held_out=50).part("valid").x)
+        fewer = GeneratedSequences(name, 30, 5, held_out=50, valid=7)
+        assert (len(fewer.part("valid")), len(fewer.part("test"))) == (7, 50)
+        assert fewer.part("test").x.equal(test.x)
+        with pytest.raises(SeqlraError, match="new at every update; accepted: valid or test"):
+            data.part("train")
 
     def test_too_short_sequences_are_refused(self, name: str) -> None:
         shortest = MEMORY_TASKS[name].shortest

@@ -66,6 +66,15 @@ def test_a_reservoir_has_orthogonal_recurrent_and_gaussian_input_weights() -> No
         assert 0.999 * n_in**-0.5 < graph.weights[name].abs().max() <= n_in**-0.5
 
 
+def test_orthogonal_weights_have_inputs_by_fan_in() -> None:
+    graph = initialize(Graph(elman(300, [120, 80], 50, steps=3)), 3, "orthogonal")
+    for name, units in (("V1", 120), ("V2", 80)):
+        v = graph.weights[name].detach()
+        torch.testing.assert_close(v.T @ v, torch.eye(units), rtol=0, atol=1e-12)
+    for name, n_in in (("W1", 300), ("W2", 120), ("U", 80)):
+        assert 0.999 * n_in**-0.5 < graph.weights[name].abs().max() <= n_in**-0.5
+
+
 @pytest.mark.parametrize("weights", WEIGHT_INITS)
 @pytest.mark.parametrize("feedback_std", [1.0, 0.2])
 def test_feedback_is_gaussian_with_a_deviation_of_its_own(weights: str, feedback_std: float) -> None:

@@ -109,6 +109,11 @@ GIVEN = {
         "feedback": ("--feedback fixed", "fixed"),
         "carry": ("--carry derivative", "derivative"),
         "schedule": ("--schedule constant", "constant"),
+        "length": ("--dataset adding --length 12", 12),
+        "held_out": ("--dataset adding --held-out 50", 50),
+        "valid": ("--dataset adding --valid 40", 40),
+        "data_seed": ("--dataset mnist-rows --data-seed 4", 4),
+        "batch_size": ("--dataset mnist-rows --batch-size 20", 20),
     },
 }
 EVERY = [(task, name) for task, given in GIVEN.items() for name in given]
@@ -140,7 +145,8 @@ def test_every_option_is_accepted_and_lands_in_the_configuration(
     (config,) = train.configs_of(task, train.given_options(parsed, task))
     assert held(config, name) == value
     if name not in ("device", "init_from", "text", "data_dir"):
-        assert held(configure(task), name) != value  # or the test above could not fail
+        dataset = None if name == "dataset" else held(config, "dataset")
+        assert held(configure(task, dataset=dataset), name) != value  # or the test above could not fail
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     (tmp_path / "it.toml").write_text(config_file.write([config]))
     assert configurations(task, **config_file.read(tmp_path / "it.toml", task)) == [config]
@@ -169,25 +175,37 @@ OUTSIDE: dict[str, list[Any]] = {
     "streams": [0],
     "unroll": [0],
     "mirror_vectors": [0],
+    "length": [0],
+    "held_out": [0],
+    "valid": [0],
 }
+
+
+def bounded() -> dict[str, dict[str, str]]:
+    """The settings that have bounds, and where they do: the task, and the dataset if it is not the default one."""
+    kinds = (annotated_types.Gt, annotated_types.Ge)
+    found: dict[str, dict[str, str]] = {}
+    for where, kind in (
+        ({"task": "mlp"}, "images"),
+        ({"task": "rnn"}, "text"),
+        ({"task": "rnn", "dataset": "adding"}, "generated"),
+        ({"task": "rnn", "dataset": "mnist-rows"}, "pixels"),
+    ):
+        for name, known in settings_of(where["task"], kind).items():
+            if any(isinstance(each, kinds) for each in fields_of(known.part)[known.field].metadata):
+                found.setdefault(name, where)
+    return found
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_what_is_out_of_bounds_is_one_line_that_names_the_option(name: str) -> None:
     for value in OUTSIDE[name]:
         with pytest.raises(SeqlraError, match=rf"^{name.replace('_', '-')} must be .*, not {value}$"):
-            configure("mlp" if name in settings_of("mlp") else "rnn", **{name: value})
+            configure(**bounded()[name], **{name: value})
 
 
 def test_every_bound_is_tried() -> None:
-    kinds = (annotated_types.Gt, annotated_types.Ge)
-    bounded = {
-        name
-        for task in GIVEN
-        for name, known in settings_of(task).items()
-        if any(isinstance(each, kinds) for each in fields_of(known.part)[known.field].metadata)
-    }
-    assert bounded == OUTSIDE.keys()
+    assert bounded().keys() == OUTSIDE.keys()
 
 
 @pytest.mark.parametrize(
@@ -233,6 +251,20 @@ def test_old_configurations_are_read() -> None:
     old = Config.from_dict(plain)
     assert replace(old, rule=config.rule) == config
     assert learner(old) == learner(config)
+
+
+def test_a_window_of_0_alone_leaves_sequences_without_errors_across_time() -> None:
+    for rule_name, settings in (("lra-fdbk", {}), ("backprop", {"window": 3}), ("lra-fdbk", {"window": 0})):
+        for dataset in ("adding", "mnist-rows"):
+            config = configure("rnn", dataset=dataset, rule=rule_name, settings=settings)
+            assert config.network.across_time == (settings.get("window") != 0)
+    assert not configure("rnn").network.across_time
+
+
+def test_epochs_take_the_place_of_the_updates_of_a_generated_task() -> None:
+    for given, epochs, steps in (({}, None, 5000), ({"epochs": 3}, 3, None), ({"epochs": 3, "steps": 7}, None, 7)):
+        found = configure("rnn", dataset="adding", **given).optimization
+        assert (found.epochs, found.steps, found.batch_size, found.schedule) == (epochs, steps, 20, "constant")
 
 
 def test_damaged_configurations_are_refused() -> None:
@@ -325,6 +357,8 @@ class TestFile:
         [
             "mlp",
             "rnn --rule fa --text ./b.txt --steps 9",
+            "rnn --dataset copy --length 25 --epochs 3 --seeds 2 --data-seed 7",
+            "rnn --dataset mnist-pixels --valid 99 --set window=0",
             "mlp --seeds 3 --one-stream --rule dtp --discretizer lwta",
             "mlp --optimizer sgd --activation sigmoid --data-dir 'a \"b\" é'",
         ],
