@@ -129,12 +129,9 @@ def _check_kind(given: Mapping[str, Any], known: Mapping[str, Setting], data: ty
 
 
 def _for_sequences(suited: Suited) -> Suited:
-    """What suits sequences that are asked at their end: errors go back through all steps, and the step size is a tenth
-    of that which falls to 0 on a text, since it stays."""
-    settings = dict(suited.settings)
-    if settings.get("window"):
-        settings["window"] = None
-    return replace(suited, lr=suited.lr / 10, settings=settings)
+    """What suits sequences that are asked at their end: the step size, which stays, is a tenth of that which falls to 0
+    on a text."""
+    return replace(suited, lr=suited.lr / 10)
 
 
 def _fill(values: dict[str, Any], suited: Suited, across: bool, whole: Mapping[str, Any]) -> None:

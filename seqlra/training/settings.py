@@ -182,7 +182,7 @@ class Network(Checked):
 
 
 SUITS = "suits the units"
-WINDOWS = "lra-fdbk with learned E: 4; fixed E and lra-diff: 0; else full"
+WINDOWS = "full; 0 where lra-fdbk has fixed E, and by lra-diff"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -407,12 +407,12 @@ class TestFile:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, ("learned", 4, "error", "mirror", True)),
+        ({}, ("learned", None, "error", "mirror", True)),
         ({"feedback": "fixed"}, ("fixed", 0, "derivative", "gaussian", False)),
         ({"window": 0}, ("learned", 0, "error", "mirror", False)),
-        ({"window": "full"}, ("learned", None, "error", "mirror", True)),
+        ({"window": 4}, ("learned", 4, "error", "mirror", True)),
         ({"feedback": "fixed", "window": 3}, ("fixed", 3, "derivative", "gaussian", True)),
-        ({"weight_init": "zeros"}, ("learned", 4, "error", "gaussian", True)),
+        ({"weight_init": "zeros"}, ("learned", None, "error", "gaussian", True)),
     ],
 )
 def test_what_an_rnn_by_lra_is_given_where_it_is_left_open(given: dict[str, Any], expected: Any) -> None:
