@@ -38,27 +38,31 @@ ANSWERS = {
 """Options of ``seqlra train`` that cannot be one member's, and what to do in their place."""
 
 
+Task = Annotated[
+    str | None, typer.Argument(help="mlp or rnn; the options of seqlra train mlp (or rnn) follow.", metavar="TASK")
+]
+Rules = Annotated[str | None, option(COMPARISON, "Rules with commas between: RULE, or LABEL=RULE.", False)]
+Own = Annotated[
+    list[str] | None,
+    option(COMPARISON, '"LABEL: options" for that one alone, which win over those for all; as often as needed.', False),
+]
+Seeds = Annotated[int, option(COMPARISON, "How many seeds each has.")]
+Seed = Annotated[int, option(COMPARISON, "The first seed.")]
+NoStack = Annotated[bool, option(COMPARISON, "Train one run after the other, rather than together.", name="--no-stack")]
+Out = Annotated[Path | None, option(BOOKKEEPING, "Directory to make.", "runs/<name>")]
+Resume = Annotated[Path | None, option(BOOKKEEPING, "Go on with this comparison; it has its own options.", False)]
+
+
 def compare(
     context: typer.Context,
-    task: Annotated[
-        str | None, typer.Argument(help="mlp or rnn; the options of seqlra train mlp (or rnn) follow.", metavar="TASK")
-    ] = None,
-    rules: Annotated[str | None, option(COMPARISON, "Rules with commas between: RULE, or LABEL=RULE.", False)] = None,
-    own: Annotated[
-        list[str] | None,
-        option(
-            COMPARISON, '"LABEL: options" for that one alone, which win over those for all; as often as needed.', False
-        ),
-    ] = None,
-    seeds: Annotated[int, option(COMPARISON, "How many seeds each has.")] = 1,
-    seed: Annotated[int, option(COMPARISON, "The first seed.")] = 0,
-    no_stack: Annotated[
-        bool, option(COMPARISON, "Train one run after the other, rather than together.", name="--no-stack")
-    ] = False,
-    out: Annotated[Path | None, option(BOOKKEEPING, "Directory to make.", "runs/<name>")] = None,
-    resume: Annotated[
-        Path | None, option(BOOKKEEPING, "Go on with this comparison; it has its own options.", False)
-    ] = None,
+    task: Task = None,
+    rules: Rules = None,
+    own: Own = None,
+    seeds: Seeds = 1,
+    seed: Seed = 0,
+    no_stack: NoStack = False,
+    out: Out = None,
+    resume: Resume = None,
     json: Json = False,
 ) -> None:
     """Compare rules, or settings of them, on one task: one table, one picture, one JSON object.

@@ -29,32 +29,38 @@ if TYPE_CHECKING:
 SCALE = "Scale"
 
 
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="list; a name that it shows, such as table1, or all; publish or render, what to do with what came out."
+    ),
+]
+ScaleName = Annotated[
+    Literal["quick", "paper"],
+    option(SCALE, "quick: minutes on two cores, with fewer epochs and seeds; paper: the paper's epochs."),
+]
+Epochs = Annotated[int | None, option(SCALE, "Epochs, in place of the scale's.", False)]
+Seeds = Annotated[int | None, option(SCALE, "Seeds of each cell, in place of the scale's.", False)]
+Only = Annotated[
+    str | None, option(SCALE, "Train only the cells whose name fits this pattern, e.g. 'mnist-*lra*'.", False)
+]
+DataDir = Annotated[Path | None, option(DATA, "Folder with local copies of mnist/ and fashion_mnist/.", "Hub")]
+Out = Annotated[Path, option(BOOKKEEPING, "Folder of the runs, tables and figures.")]
+To = Annotated[Path | None, option(BOOKKEEPING, "publish, render: the folder they write.", "results/paper, results")]
+
+
 def reproduce(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="list; a name that it shows, such as table1, or all; publish or render, what to do with what came out."
-        ),
-    ],
-    scale: Annotated[
-        Literal["quick", "paper"],
-        option(SCALE, "quick: minutes on two cores, with fewer epochs and seeds; paper: the paper's epochs."),
-    ] = "quick",
-    epochs: Annotated[int | None, option(SCALE, "Epochs, in place of the scale's.", False)] = None,
-    seeds: Annotated[int | None, option(SCALE, "Seeds of each cell, in place of the scale's.", False)] = None,
-    only: Annotated[
-        str | None, option(SCALE, "Train only the cells whose name fits this pattern, e.g. 'mnist-*lra*'.", False)
-    ] = None,
-    data_dir: Annotated[
-        Path | None, option(DATA, "Folder with local copies of mnist/ and fashion_mnist/.", "Hub")
-    ] = None,
+    name: Name,
+    scale: ScaleName = "quick",
+    epochs: Epochs = None,
+    seeds: Seeds = None,
+    only: Only = None,
+    data_dir: DataDir = None,
     device: o.Device = "auto",
     threads: o.Threads = None,
     compile: o.Compile = False,
-    out: Annotated[Path, option(BOOKKEEPING, "Folder of the runs, tables and figures.")] = Path("runs/paper"),
-    to: Annotated[
-        Path | None, option(BOOKKEEPING, "publish, render: the folder they write.", "results/paper, results")
-    ] = None,
+    out: Out = Path("runs/paper"),
+    to: To = None,
     json: o.Json = False,
 ) -> None:
     """Run a table or figure of the paper, or one beyond it, and set our figures beside the paper's.

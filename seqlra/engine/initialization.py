@@ -64,37 +64,13 @@ def initialize(
         SeqlraError: an unknown initialization, a rule that is not defined for the graph, a negative standard
             deviation, or a number of seeds that is not the stack's.
     """
-    if weights not in WEIGHT_INITS:
-        raise unknown("weight initialization", weights, WEIGHT_INITS)
-    if feedback not in FEEDBACK_INITS:
-        raise unknown("feedback initialization", feedback, FEEDBACK_INITS)
-    if mirror_vectors < 1:
-        raise SeqlraError(f"a mirror needs at least one vector of noise, not {mirror_vectors}")
-    if std < 0 or feedback_std < 0:
-        raise SeqlraError(f"standard deviations must not be negative: {std}, {feedback_std}")
+    _check(weights, std, feedback, feedback_std, mirror_vectors)
     seeds = [seed] if isinstance(seed, int) else list(seed)
     if len(seeds) != (graph.stack[0] if graph.stack else 1):
         raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
     if rule is not None:
         rule.setup(graph)
-    recurrent, given = _kinds(graph)
-
-    def draw_weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        if weights == "zeros":
-            return torch.zeros(shape)
-        if weights == "gaussian":
-            return torch.randn(shape, generator=generator) * std
-        if weights in ("reservoir", "orthogonal") and name in recurrent:
-            return torch.nn.init.orthogonal_(torch.empty(shape), generator=generator)
-        if weights == "reservoir" and name in given:
-            return torch.randn(shape, generator=generator)
-        return (2 * torch.rand(shape, generator=generator) - 1) / shape[-2] ** 0.5
-
-    def draw_feedback(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        if feedback == "fan-out":
-            return (2 * torch.rand(shape, generator=generator) - 1) / shape[-1] ** 0.5
-        return torch.randn(shape, generator=generator) * feedback_std
-
+    draw_weight, draw_feedback = _weights(graph, weights, std), _error_weights(feedback, feedback_std)
     for nth, own_seed in enumerate(seeds):
         index = (nth,) if graph.stack else ()
         _fill(graph.weights, index, draw_weight, _stream(own_seed, 0))
@@ -105,6 +81,47 @@ def initialize(
     for bias in graph.biases.values():
         bias.zero_()
     return graph
+
+
+def _check(weights: str, std: float, feedback: str, feedback_std: float, mirror_vectors: int) -> None:
+    if weights not in WEIGHT_INITS:
+        raise unknown("weight initialization", weights, WEIGHT_INITS)
+    if feedback not in FEEDBACK_INITS:
+        raise unknown("feedback initialization", feedback, FEEDBACK_INITS)
+    if mirror_vectors < 1:
+        raise SeqlraError(f"a mirror needs at least one vector of noise, not {mirror_vectors}")
+    if std < 0 or feedback_std < 0:
+        raise SeqlraError(f"standard deviations must not be negative: {std}, {feedback_std}")
+
+
+Draw = Callable[[str, torch.Size, torch.Generator], Tensor]
+"""Draws the tensor of that name and shape."""
+
+
+def _weights(graph: Graph, kind: str, std: float) -> Draw:
+    recurrent, given = _kinds(graph)
+
+    def draw(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        if kind == "zeros":
+            return torch.zeros(shape)
+        if kind == "gaussian":
+            return torch.randn(shape, generator=generator) * std
+        if kind in ("reservoir", "orthogonal") and name in recurrent:
+            return torch.nn.init.orthogonal_(torch.empty(shape), generator=generator)
+        if kind == "reservoir" and name in given:
+            return torch.randn(shape, generator=generator)
+        return (2 * torch.rand(shape, generator=generator) - 1) / shape[-2] ** 0.5
+
+    return draw
+
+
+def _error_weights(kind: str, std: float) -> Draw:
+    def draw(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        if kind == "fan-out":
+            return (2 * torch.rand(shape, generator=generator) - 1) / shape[-1] ** 0.5
+        return torch.randn(shape, generator=generator) * std
+
+    return draw
 
 
 def _stream(seed: int, number: int) -> torch.Generator:
@@ -127,9 +144,6 @@ def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
     buffers = graph.layout.buffers
     given = {c.weight for _, c in connections if len(buffers[c.source].inputs) == buffers[c.source].blocks}
     return recurrent, given
-
-
-Draw = Callable[[str, torch.Size, torch.Generator], Tensor]
 
 
 def _fill(held: Tensors, index: tuple[int, ...], draw: Draw, generator: torch.Generator) -> None:

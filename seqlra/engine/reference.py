@@ -31,15 +31,7 @@ def compute_update_direction(
         inputs: for every `Input` by its full name, ``(batch, units)`` or tokens ``(batch,)``.
         targets: for every output by its full name, ``t``.
     """
-    # Run feedforward pass to get initial layer-wise statistics
-    h: dict[str, Tensor] = {}
-    z: dict[str, Tensor] = {}
-    z_star: dict[str, Tensor] = dict(inputs)
-    for node in graph.subgraphs:
-        h[node.name] = _pre_activation(graph, node, z_star)
-        z[node.name] = _f(node, h[node.name])
-        z_star[node.name] = z[node.name] if node.g is None else node.g.g(z[node.name])
-
+    h, z, z_star = _feedforward(graph, inputs)
     y = dict(targets)  # override top-level targets with correct targets from training data
     d: dict[str, Tensor] = {}  # dL_l(z^l, y^l)/dh^l, 0 for the samples at which the while loop ended
     sent: dict[str, Tensor] = {}  # what crosses the connections to the layers below: d, or the error e
@@ -70,7 +62,31 @@ def compute_update_direction(
                 error * active[node.name] for error in _errors(rule, node, h[node.name], z[node.name], y[node.name])
             )
 
-    # Calculate parameter update direction for layer l, comparing initial guess to target
+    return _update_direction(graph, rule, z_star, d, targets)
+
+
+def _feedforward(
+    graph: Graph, inputs: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Run feedforward pass to get initial layer-wise statistics."""
+    h: dict[str, Tensor] = {}
+    z: dict[str, Tensor] = {}
+    z_star: dict[str, Tensor] = dict(inputs)
+    for node in graph.subgraphs:
+        h[node.name] = _pre_activation(graph, node, z_star)
+        z[node.name] = _f(node, h[node.name])
+        z_star[node.name] = z[node.name] if node.g is None else node.g.g(z[node.name])
+    return h, z, z_star
+
+
+def _update_direction(
+    graph: Graph,
+    rule: LRAFeedback | LRADiff,
+    z_star: Mapping[str, Tensor],
+    d: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Calculate parameter update direction for layer l, comparing initial guess to target."""
     total = {name: torch.zeros_like(p) for name, p in graph.named_parameters() if not name.startswith("feedback.")}
     predictions = sum(_predictions(node, targets[node.name]) for node in graph.outputs)
     share = 1 / predictions if rule.reduction == "mean" else 1.0

@@ -72,18 +72,14 @@ def elman(
         output: ``"cross-entropy"`` for tokens, ``"gaussian"`` for the linear output of eq. 12.
         across_time: give the recurrent connections error weights ``F`` too, so that errors go back through time.
             The paper's have none: then only the forward pass is sequential.
-        outputs_at: the steps t that have an ``output[t]``, for tasks with a target at some steps only: ``[steps]``
-            for the last one. None: every step. Without ``across_time`` no error comes to the hidden units of the
-            other steps. Neighboring steps run together as one.
+        outputs_at: the steps t that have an ``output[t]``: ``[steps]`` for a target at the last one only. None: all.
+            Without ``across_time`` no error comes to the hidden units of the other steps.
 
     Raises:
         SeqlraError: no layer, no step, or outputs at no step or at steps that do not exist.
     """
     if steps < 1 or not hidden:
         raise SeqlraError(f"an Elman network needs at least one step and one layer, not {steps} and {len(hidden)}")
-    asked = set(range(1, steps + 1) if outputs_at is None else outputs_at)
-    if not asked or not asked <= set(range(1, steps + 1)):
-        raise SeqlraError(f"outputs_at takes steps from 1 to {steps}, at least one; given: {sorted(asked)}")
     layers = [""] if len(hidden) == 1 else [str(number) for number in range(1, len(hidden) + 1)]
     nodes: list[Input | Subgraph] = [Input(f"hidden{n}[0]", units) for n, units in zip(layers, hidden, strict=True)]
     for t in range(1, steps + 1):
@@ -91,12 +87,18 @@ def elman(
         nodes.append(Input(below, inputs))
         for n, units in zip(layers, hidden, strict=True):
             name = f"hidden{n}"
-            reads = [
-                Connection(below, f"W{n}", feedback),
-                Connection(f"{name}[{t - 1}]", f"V{n}", f"F{n}" if across_time else None),
-            ]
+            recurrent = Connection(f"{name}[{t - 1}]", f"V{n}", f"F{n}" if across_time else None)
+            reads = [Connection(below, f"W{n}", feedback), recurrent]
             nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}"))
             below, feedback = f"{name}[{t}]", f"E{n}"
-        if t in asked:
+        if t in _steps_with_outputs(steps, outputs_at):
             nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))
     return nodes
+
+
+def _steps_with_outputs(steps: int, outputs_at: Sequence[int] | None) -> set[int]:
+    every = set(range(1, steps + 1))
+    asked = every if outputs_at is None else set(outputs_at)
+    if not asked or not asked <= every:
+        raise SeqlraError(f"outputs_at takes steps from 1 to {steps}, at least one; given: {sorted(asked)}")
+    return asked
