@@ -80,6 +80,7 @@ def elman(
     """
     if steps < 1 or not hidden:
         raise SeqlraError(f"an Elman network needs at least one step and one layer, not {steps} and {len(hidden)}")
+    asked = _steps_with_outputs(steps, outputs_at)
     layers = [""] if len(hidden) == 1 else [str(number) for number in range(1, len(hidden) + 1)]
     nodes: list[Input | Subgraph] = [Input(f"hidden{n}[0]", units) for n, units in zip(layers, hidden, strict=True)]
     for t in range(1, steps + 1):
@@ -91,7 +92,7 @@ def elman(
             reads = [Connection(below, f"W{n}", feedback), recurrent]
             nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}"))
             below, feedback = f"{name}[{t}]", f"E{n}"
-        if t in _steps_with_outputs(steps, outputs_at):
+        if t in asked:
             nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))
     return nodes
 
