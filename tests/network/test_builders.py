@@ -1,4 +1,4 @@
-"""Outputs at some steps, and targets that are missing. Oracles: the reference walk, autograd, the asked rows alone."""
+"""Outputs at some steps, and targets that are missing. Oracles: the reference, autograd, the asked rows alone."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_the_list_has_outputs_at_the_asked_steps_alone() -> None:
 
 
 def test_neighboring_outputs_run_together() -> None:
-    ties = Graph(elman(5, [7], 3, 6, outputs_at=[4, 5, 6])).ties
-    assert [(tied.base, tied.copies) for tied in ties] == [("hidden", 6), ("output", 3)]
+    layers = Graph(elman(5, [7], 3, 6, outputs_at=[4, 5, 6])).layers
+    assert [(layer.name, layer.steps) for layer in layers] == [("hidden", 6), ("output", 3)]
 
 
 @pytest.mark.parametrize("steps", [[], [0], [6], [2, 7]])
@@ -250,7 +250,7 @@ class TestMissingTargets:
         graph = filled(elman(5, [8], 3, STEPS, output=masked("cross-entropy")))
         inputs, targets = map(as_rows, classes_without(graph))
         step, t = update(graph, LRAFeedback(), inputs, targets), targets["output"]
-        h = step.activity.h[graph.output_ties[0]]
+        h = step.forward.h[graph.output_layers[0]]
         torch.testing.assert_close(step.loss, cross_entropy(h, t, ignore_index=-100))
         wrong = [int(h[row].argmax() != t[row]) for row in range(len(t)) if t[row] != -100]
         assert len(wrong) < len(t)
@@ -266,7 +266,7 @@ class TestMissingTargets:
         step = update(graph, LRAFeedback(), inputs, targets)
         assert_same(updates(graph), compute_update_direction(graph, LRAFeedback(), inputs, targets))
         losses = [
-            cross_entropy(step.activity.h[graph.layout.all_outputs[i]], targets[name])
+            cross_entropy(step.forward.h[graph.layout.all_outputs[i]], targets[name])
             for i, name in ((0, "output"), (1, "two"))
         ]
         torch.testing.assert_close(step.loss, sum(losses, torch.zeros(())))
@@ -295,4 +295,4 @@ def test_a_masked_loss_is_the_plain_one_where_nothing_is_missing(name: str) -> N
     for t in (torch.randn(6, 3).softmax(-1), *([torch.randint(3, (6,))] if plain.classes else [])):
         assert loss.value(h, t).equal(plain.value(h, t))
         assert loss.error(plain.f(h), t).equal(plain.error(plain.f(h), t))
-    assert masked(name) is masked(name)  # copies over time run together only if their losses are equal
+    assert masked(name) is masked(name)  # time steps run together only if their losses are equal
