@@ -19,7 +19,7 @@ from seqlra.tasks.prediction import Prediction, as_streams
 def rnn_case(hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int) -> Case:
     """One LRA-fdbk update of an Elman network against ``torch.nn.RNN`` + autograd BPTT, both with Adam, same sizes.
 
-    Both include the forward pass, the loss, the updates and the optimizer's step. What the tokens are does not matter.
+    Both include the forward pass, the loss, the updates and the optimizer's step. The tokens are random.
     """
     tokens, targets = torch.randint(symbols, (2, unroll, streams), device=device)
     graph = Graph(elman(symbols, [hidden], symbols, unroll))
@@ -36,8 +36,8 @@ def rnn_skip_case(
 ) -> Case:
     """The same where predictions whose loss is under ``epsilon`` leave the computation.
 
-    How many they are depends on what the network knows: it is first trained by this rule on the embedded text, for so
-    many updates, and timed on the chunk that comes next.
+    Their number depends on how well the network is trained: this rule first trains it on the embedded text for
+    ``updates`` updates. Then it is timed on the next chunk.
     """
     text = load_text("text-sample", device=device)
     symbols = len(text.vocabulary)

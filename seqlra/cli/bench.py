@@ -26,7 +26,7 @@ Optimizer = Annotated[str, typer.Option(help="sgd or adam, for both sides.")]
 def bench() -> None:
     """Time our updates against a rival's, alternating in one process; ratios over 1 mean that ours are faster.
 
-    Let nothing else run: on a busy machine threads wait for each other, and the figures mean little.
+    Run nothing else meanwhile: on a busy machine threads wait for each other, and the figures mean little.
     """
 
 
@@ -149,12 +149,12 @@ def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, jso
         )
     if json:
         measured = {"device": name, "threads": threads, "versions": versions(), "gflops_limit": 1e-9 * rate}
-        told = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
-        json_line({**measured, "cases": told, "geometric_means": means})
+        rows = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
+        json_line({**measured, "cases": rows, "geometric_means": means})
 
 
 def _geometric_means(cases: list[Case]) -> dict[str, float]:
-    """Over the networks, by what was compared: ours as it is or compiled, against which rival."""
+    """Over the networks, by comparison: ours, plain or compiled, against each rival."""
     ratios: dict[str, list[float]] = {}
     for case in cases:
         ours = "ours, compiled" if case.case.endswith("compiled") else "ours"

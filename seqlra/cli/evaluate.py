@@ -28,7 +28,7 @@ def evaluate(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(help="Average the probabilities of so many passes of stochastic units.", show_default="one pass"),
+        typer.Option(help="Average the probabilities of N passes of stochastic units.", show_default="one pass"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where --samples writes.", show_default="RUN/evaluation-SPLIT")
@@ -75,7 +75,7 @@ def evaluate(
 def _loaded(
     run: RunDirectory, split: str, text: Path | None, device: str, data_dir: Path | None
 ) -> tuple[Graph, Classification | Prediction, dict[str, Any]]:
-    """The chosen network, what to measure it on, and what to say of that."""
+    """The chosen network, the data to measure it on, and a name for that."""
     if text is None:
         from seqlra.training.loading import load_best
 
@@ -90,7 +90,7 @@ def _loaded(
 def _sampled(
     graph: Graph, task: Classification | Prediction, part: str, samples: int, seed: int, folder: Path
 ) -> Evaluation:
-    """The evaluation; what cannot be sampled, and a folder that cannot be made, are refused before the work starts."""
+    """The evaluation; errors of the network or the folder are reported before the work starts."""
     from seqlra.analysis import evaluation
     from seqlra.cli.show import progress
 
@@ -104,7 +104,7 @@ def _sampled(
 
 
 def _plain(found: Evaluation, prefix: str) -> dict[str, Any]:
-    """The evaluation for JSON; the metrics of the posterior have the names that those of one pass have without it."""
+    """The evaluation for JSON; the metrics of the posterior have the same names as the metrics of one pass."""
     from seqlra.training.machine import versions
 
     metrics = found.metrics()

@@ -273,7 +273,7 @@ def test_all_diverging_leaves_a_table_and_no_picture(seqlra: Run, tmp_path: Path
 BAD = {
     "mlp --rules hebb": "unknown rule 'hebb'; known: lra-fdbk, lra-diff, backprop",
     "mlp --rules lra-fdbk,x=hebb": "x: unknown rule 'hebb'",
-    "mlp --rules backprop,backprop": "'backprop' stands twice in --rules",
+    "mlp --rules backprop,backprop": "'backprop' appears twice in --rules",
     "mlp --rules a=backprop,A=backprop": "a-seed0; give each its own label",
     "mlp --rules backprop,,lra-diff": "cannot read ''",
     "mlp --rules a=": "cannot read 'a='",
