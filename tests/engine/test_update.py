@@ -181,7 +181,7 @@ def test_skipped_samples_leave_the_computation() -> None:
     assert [d.shape[0] for d in errors if d is not None][-1] == 3
 
 
-def test_a_walk_ends_with_its_last_row() -> None:
+def test_a_backward_pass_ends_with_its_last_row() -> None:
     class Counting(LRAFeedback):
         asked: ClassVar[int] = 0
 

@@ -103,7 +103,7 @@ def test_outputs_at_steps_that_do_not_exist_are_refused(steps: list[int]) -> Non
 @pytest.mark.parametrize("asked", ASKED, ids=str)
 class TestOutputsAtSomeSteps:
     @pytest.mark.parametrize("rule", LRA.values(), ids=LRA.keys())
-    def test_the_engine_equals_the_reference_walk(
+    def test_the_engine_equals_the_reference(
         self, rule: Any, asked: list[int], hidden: list[int], across: bool
     ) -> None:
         graph = filled(elman(5, hidden, 3, STEPS, across_time=across, outputs_at=asked))
@@ -149,7 +149,7 @@ class TestMissingTargets:
     @with_and_without_time
     @both_reductions
     @pytest.mark.parametrize("rule", LRA.values(), ids=LRA.keys())
-    def test_the_engine_equals_the_reference_walk(self, rule: Any, reduction: str, across: bool) -> None:
+    def test_the_engine_equals_the_reference(self, rule: Any, reduction: str, across: bool) -> None:
         rule = type(rule)(**{**vars(rule), "reduction": reduction})
         graph = filled(elman(5, [8, 4], 3, STEPS, output=masked("cross-entropy"), across_time=across))
         inputs, targets = classes_without(graph)
