@@ -149,8 +149,8 @@ def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, jso
         )
     if json:
         measured = {"device": name, "threads": threads, "versions": versions(), "gflops_limit": 1e-9 * rate}
-        rows = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
-        json_line({**measured, "cases": rows, "geometric_means": means})
+        results = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
+        json_line({**measured, "cases": results, "geometric_means": means})
 
 
 def _geometric_means(cases: list[Case]) -> dict[str, float]:
