@@ -75,7 +75,7 @@ def evaluate(
 def _loaded(
     run: RunDirectory, split: str, text: Path | None, device: str, data_dir: Path | None
 ) -> tuple[Graph, Classification | Prediction, dict[str, Any]]:
-    """The chosen network, the data to measure it on, and a name for that."""
+    """The chosen network, what to measure it on, and what to say of that."""
     if text is None:
         from seqlra.training.loading import load_best
 
@@ -90,7 +90,7 @@ def _loaded(
 def _sampled(
     graph: Graph, task: Classification | Prediction, part: str, samples: int, seed: int, folder: Path
 ) -> Evaluation:
-    """The evaluation; errors of the network or the folder are reported before the work starts."""
+    """The evaluation; what cannot be sampled, and a folder that cannot be made, are refused before the work starts."""
     from seqlra.analysis import evaluation
     from seqlra.cli.show import progress
 

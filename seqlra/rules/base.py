@@ -138,7 +138,7 @@ class Rule(ABC):
 
     @classmethod
     def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
-        """Defaults for settings that the user does not give; a rule of your own may override them.
+        """What suits the rule where the user leaves it open; a rule of your own may override it.
 
         Args:
             task: ``mlp`` or ``rnn``.

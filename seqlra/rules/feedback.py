@@ -41,7 +41,7 @@ class FeedbackAlignment(Windowed, LearnedFeedback):
 
     @classmethod
     def suited(cls, task: str, activation: str, optimizer: str) -> Suited:
-        """Errors go back through time, as in BPTT."""
+        """Through time, as BPTT is backprop through time."""
         return replace(super().suited(task, activation, optimizer), across_time=task == "rnn")
 
 

@@ -18,7 +18,7 @@ class Suited:
         lr: step size, of an RNN under the linear schedule.
         settings: settings of the rule by name, where they differ from the defaults of its fields.
         feedback_init: how E starts, a name from `FEEDBACK_INITS`.
-        across_time: whether recurrent connections always have error weights, whatever the user gives.
+        across_time: whether recurrent connections have error weights, whatever the user says.
     """
 
     lr: float

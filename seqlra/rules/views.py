@@ -149,7 +149,7 @@ class LayerView:
         return self.backward.targets[self.number]
 
     def incoming(self) -> Tensor | None:
-        """The sum over its connections of each message times its feedback matrix; None: no error comes."""
+        """The sum of what comes over its connections, each message through its feedback matrix; None: nothing."""
         assert self.messages is not None
         assert self.rows.steps is not None
         return self.backward.carried(self.rows.steps, self.connections, self.messages)

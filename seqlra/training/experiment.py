@@ -54,7 +54,7 @@ def describe(network: Network) -> str:
 class Experiment:
     """The objects that the configurations of one or several models describe, ready to train or to evaluate.
 
-    ``vocabulary`` is the meaning of the tokens of a text; None for images. ``rates`` is the step size of each model over
+    ``vocabulary`` says what the tokens of a text mean; None for images. ``rates`` is the step size of each model over
     that of the first, ``(models,)``; None where they agree.
     """
 
@@ -94,10 +94,10 @@ def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
         configs: one of each model. Several models are trained together, with a leading axis of all their tensors. They
             agree in all but the seed, how their weights start, the step size and those settings of the rule that it
             names in ``per_model``. Model s starts as it would alone; it sees the same mini-batches, too, where
-            ``data.seed`` leaves them to its own seed. Stochastic units draw from one generator for all models, so their
-            draws differ from those of a run alone.
-        fresh: whether training starts here, so that weights come from the run that ``init_from`` names, if any;
-            otherwise a checkpoint will replace them.
+            ``data.seed`` leaves them to its own seed. Units that draw do so from one generator for all, so their draws
+            differ from those of the run alone.
+        fresh: whether training begins here, so that weights come from the run that ``init_from`` names, if any;
+            otherwise they are about to be read from a checkpoint.
 
     Raises:
         SeqlraError: anything in the configurations that cannot be used.

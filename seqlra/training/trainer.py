@@ -67,7 +67,7 @@ class Record:
 class Trainer:
     """Trains the models of one graph on one task, and writes their directory.
 
-    A model that diverges stops learning; the rest continue.
+    A model that diverges stops learning; the others go on.
 
     Args:
         graph, rule, optimizer, task: what trains what, how, on what.
