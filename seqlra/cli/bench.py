@@ -57,7 +57,7 @@ def mlp(
     kinds = [(False, rival) for rival in rivals]
     kinds += [(True, rival) for rival in rivals if compiled]
     cases = [mlp_case(*sizes, optimizer, rival, where, rounds, ours) for ours, rival in kinds for sizes in nets]
-    _tell(cases, where, count, rounds, json)
+    _report(cases, where, count, rounds, json)
 
 
 NETS = ("64x3@50", "256x3@50", "128x8@50", "800x3@20")
@@ -89,7 +89,7 @@ def stack(
     sizes = hidden_sizes(hidden)
     ways = [(shared, ours) for ours in (False, True)[: 1 + compiled] for shared in (False, True)]
     cases = [stack_case(models, sizes, batch, optimizer, shared, where, rounds, ours) for shared, ours in ways]
-    _tell(cases, where, count, rounds, json)
+    _report(cases, where, count, rounds, json)
 
 
 @app.command()
@@ -114,7 +114,7 @@ def rnn(
     cases = [rnn_case(hidden, streams, unroll, symbols, where, rounds)]
     if epsilon:
         cases.append(rnn_skip_case(hidden, streams, unroll, where, rounds, epsilon))
-    _tell(cases, where, count, rounds, json)
+    _report(cases, where, count, rounds, json)
 
 
 def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
@@ -123,7 +123,7 @@ def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
     return pick_device(device), set_threads(threads)
 
 
-def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, json: bool) -> None:
+def _report(cases: list[Case], where: torch.device, threads: int, rounds: int, json: bool) -> None:
     """A table for people, JSON for scripts: ratios with their spread, medians, and the distance to the limit."""
     import torch
 

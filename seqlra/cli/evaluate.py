@@ -40,7 +40,7 @@ def evaluate(
 ) -> None:
     """Measure the network of a run, with the weights that validation chose.
 
-    Units that draw: --samples 100 averages 100 passes, with one draw and the mean field beside.
+    Stochastic units: --samples 100 averages 100 passes, and compares with one draw and the mean field.
     It writes posterior.json and .npz, reliability.png and, for images, certainty.png.
 
     Tokens of a text that training never saw are read as the unknown token; it reports how many.
