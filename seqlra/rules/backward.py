@@ -234,8 +234,8 @@ class BackwardPass:
             return
         still = active.nonzero().squeeze(-1)
         if len(still) <= self.WORTH_IT * d.shape[-2]:
-            left = d.index_select(-2, still)
-            self._set(i, (left, left if e is d else e.index_select(-2, still)))
+            kept = d.index_select(-2, still)
+            self._set(i, (kept, kept if e is d else e.index_select(-2, still)))
             self.rows[i] = Selection(still if before is None else before.numbers.index_select(0, still))
             self.active[i] = None
 
