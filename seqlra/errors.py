@@ -1,4 +1,4 @@
-"""The errors that a user can mend."""
+"""The errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class SeqlraError(Exception):
-    """Something the user gave cannot be used; the message says what, and what is accepted.
+    """Something the user gave cannot be used; the message names it, and what is accepted.
 
     The command line prints the message on one line and exits with a status other than 0.
     """
@@ -17,10 +17,10 @@ class Diverged(SeqlraError):
 
 
 def first_line(error: Exception) -> str:
-    """What somebody else's error says, cut to what fits a line of ours."""
+    """The first line of another library's error, cut to fit one of our lines."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> SeqlraError:
-    """The error for a name that no registry holds, answered with the names that it does."""
+    """The error for an unknown name, with the known ones."""
     return SeqlraError(f"unknown {kind} {given!r}; known: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seqlra.errors import SeqlraError
 
 
 def write_atomically(path: Path, write: Any) -> None:
-    """Let ``write(temporary_path)`` make a file beside ``path`` and then put it in its place in one move.
+    """Call ``write(temporary_path)`` for a file next to ``path``, and move it to ``path`` in one step.
 
     Raises:
         SeqlraError: the folder cannot be written.

@@ -62,7 +62,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 190 + 70 images of 6 x 5 pixels that can be learned a little, in place of both datasets."""
+    """A folder with 190 + 70 images of 6 x 5 pixels that a network can partly learn, in place of both datasets."""
     folder, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for dataset in ("mnist", "fashion_mnist"):
         (folder / dataset).mkdir()
@@ -78,7 +78,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def short_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A text of 8,000 characters, for tests that train on one but ask nothing of what it says."""
+    """A text of 8,000 characters, for tests that need any text."""
     file = tmp_path_factory.mktemp("text") / "short.txt"
     file.write_text("the cat sat on the mat and the rat ran. " * 200)
     return file

@@ -1,4 +1,4 @@
-"""What tests share: graphs of every kind with unequal layer sizes, and what to ask of them."""
+"""Shared by tests: graphs of every kind with unequal layer sizes, their data and their comparison."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def small_mlp(f: str = "tanh", g: str | None = None, loss: str = "log-penalty") 
 
 
 def chain_over_time(steps: int = 4, across: bool = False, g: str | None = None) -> list[Input | Subgraph]:
-    """A hand-written Elman network: layer copies, a state carried in, feedback across time where ``across``."""
+    """A hand-written Elman network: time steps, a state carried in, feedback across time if ``across``."""
     nodes: list[Input | Subgraph] = [Input("hidden[0]", 8)]
     for t in range(1, steps + 1):
         recurrent = Connection(f"hidden[{t - 1}]", "V", "F" if across else None)
@@ -61,14 +61,14 @@ def chain_over_time(steps: int = 4, across: bool = False, g: str | None = None) 
 
 
 def batch_for(graph: Graph, batch: int = 6) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Random inputs and class targets by full name, as the reference walk wants them."""
+    """Random inputs and class targets by full name, for the reference."""
     inputs = {node.name: torch.randn(batch, node.units) for node in graph.inputs}
     targets = {node.name: torch.randint(node.units, (batch,)) for node in graph.outputs}
     return inputs, targets
 
 
 def as_rows(named: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same as rows by base name, as the engine wants them: ``x[1]``, ``x[2]`` under each other as ``x``."""
+    """The same as rows by name, for the engine: ``x[1]``, ``x[2]`` stacked as ``x``."""
     rows: dict[str, list[Tensor]] = {}
     for name, tensor in named.items():
         rows.setdefault(name.split("[")[0], []).append(tensor)
@@ -76,7 +76,7 @@ def as_rows(named: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def updates(graph: Graph) -> dict[str, Tensor]:
-    """What the engine left in ``p.grad``, by name."""
+    """The updates in ``p.grad``, by name."""
     return {name: p.grad for name, p in graph.named_parameters() if p.grad is not None}
 
 
@@ -91,13 +91,13 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: flo
 def finished(
     shelf: Reproduction, cell: Cell, epochs: int, errors: list[float], metric: str = "error", **curves: list[float]
 ) -> None:
-    """Put finished runs on the shelf that nobody trained, one a seed; ``curves`` are in the rows of metrics."""
+    """Write finished runs that nobody trained, one for each seed; ``curves`` are in the rows of metrics."""
     for seed, error in enumerate(errors):
         run = RunDirectory(shelf.path / f"{cell.name}-{epochs}ep-seed{seed}")
         run.path.mkdir(parents=True)
-        told: dict[str, Any] = {f"{split}_{metric}": error + nth for nth, split in enumerate(("test", "valid"))}
-        told |= {"train_error": error - 1, "best_epoch": epochs, "steps": 100 * epochs, "train_seconds": 30.0}
-        run.write_json(run.result, {**told, "device": "cpu", "threads": 1, "versions": {"torch": "2"}})
+        result: dict[str, Any] = {f"{split}_{metric}": error + nth for nth, split in enumerate(("test", "valid"))}
+        result |= {"train_error": error - 1, "best_epoch": epochs, "steps": 100 * epochs, "train_seconds": 30.0}
+        run.write_json(run.result, {**result, "device": "cpu", "threads": 1, "versions": {"torch": "2"}})
         rows: list[dict[str, Any]] = [
             {"epoch": n + 1, "step": 100 * n, "seconds": 9.0 * n, f"valid_{metric}": error + n} for n in range(epochs)
         ]
@@ -108,5 +108,5 @@ def finished(
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    """An IDX file as its description says, without the code under test."""
+    """An IDX file by its specification, without the code under test."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + bytes(array.ravel().tolist())

@@ -1,4 +1,4 @@
-"""An oracle: any graph again in plain torch, under autograd."""
+"""An oracle: any graph in plain torch, under autograd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FUNCTIONS: dict[str, Any] = {
 
 
 class Twin:
-    """A graph again, one subgraph after the other, in plain torch under autograd; g is a straight-through step."""
+    """A graph in plain torch, one subgraph after the other, under autograd; g is a straight-through step."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

@@ -1,4 +1,4 @@
-"""What an update looks like beside the one that back-propagation would have made, and what Normalize left of it.
+"""Comparison of an update with the one that back-propagation would have made, and how much Normalize cut.
 
 The angle is that of Section 3.5 and Figure 7: between the rule's updates and backprop's, on the same forward pass (the
 same draws, where units are stochastic). Under 90 degrees the rule's update goes down the output loss.
@@ -33,9 +33,9 @@ class Diagnosis:
 
     Attributes:
         angle: between all updates of the network, weights and biases collectively, and backprop's.
-        angle_layers: the same for the parameters that one subgraph (all its copies) uses, by its name.
-        angle_steps: over time, ``(*stack, T)``: between what the t-th copies of all hidden subgraphs add to the updates
-            and what they add to backprop's, before c1; None where no hidden subgraph has copies.
+        angle_layers: the same for the parameters that one subgraph (all its steps) uses, by its name.
+        angle_steps: over time, ``(*stack, T)``: between the parts of the updates that all hidden subgraphs of step t
+            add, and the same parts of backprop's updates, before c1; None where no hidden subgraph has several steps.
         update_norms: the Euclidean norm of the update of each parameter, by the parameter's name.
         clipped_c1: by the parameter's name 1 where c1 cut its update, else 0; empty where c1 is off.
         clipped_c2: by hidden subgraph the share of its samples whose displacement c2 cut; empty where c2 is off.
@@ -53,10 +53,10 @@ class Diagnosis:
 
 @torch.no_grad()
 def diagnose(step: Step) -> Diagnosis:
-    """Set the updates that `update` has left in ``p.grad`` beside backprop's.
+    """Compare the updates that `update` put in ``p.grad`` with backprop's.
 
-    Call it before the optimizer's step: backprop is run over the weights as they are. It draws no random numbers,
-    changes no ``p.grad``, and asks nothing of the device that would have to be waited for.
+    Call it before the optimizer's step: backprop runs with the current weights. It draws no random numbers, changes no
+    ``p.grad``, and does not wait for the device.
 
     Args:
         step: what `update` returned.
@@ -65,7 +65,7 @@ def diagnose(step: Step) -> Diagnosis:
         SeqlraError: a parameter has no update in ``p.grad``.
     """
     backward, graph = step.backward, step.forward.graph
-    # the same reduction, so that what is equal is so bit for bit
+    # the same reduction, so that equal updates are equal bit for bit
     backprop = BackwardPass(Backprop(reduction=backward.rule.reduction), step.forward, _targets(backward))
     theirs = updates_of(backprop, torch.empty_like)
     names: dict[str, Tensor] = {name: p for name, p in graph.named_parameters() if p in theirs}  # E has no gradient
@@ -86,7 +86,7 @@ def diagnose(step: Step) -> Diagnosis:
 def angle(products: Tensor) -> Tensor:
     """Degrees ``(...)`` between two vectors, from their inner products ``(..., 2, 2)``; nan where one of them is 0."""
     own, cross, other = products[..., 0, 0], products[..., 0, 1], products[..., 1, 1]
-    # not the arc cosine alone, as in Section 3.5: it would make 1e-6 degrees of the rounding of a cosine of 1
+    # not only the arc cosine, as in Section 3.5: it turns the rounding of a cosine of 1 into 1e-6 degrees
     opposite = (own * other - cross.square()).clamp(min=0).sqrt()
     degrees = torch.rad2deg(torch.atan2(opposite, cross))
     return degrees.where(own * other > 0, torch.nan)
@@ -102,7 +102,7 @@ def _products(one: Tensor, other: Tensor, graph: Graph) -> Tensor:
 
 
 def _total(products: Iterable[Tensor]) -> Tensor:
-    """Those of all parameters, taken as one long vector."""
+    """The inner products of all parameters, taken as one long vector."""
     return torch.stack(list(products)).sum(0)
 
 
@@ -126,7 +126,7 @@ def _targets(backward: BackwardPass) -> dict[str, Tensor]:
 
 
 def _alignment(graph: Graph) -> dict[str, Tensor]:
-    """See `Diagnosis`; of error weights that several connections share, for the first of these."""
+    """See `Diagnosis`; if several connections share error weights, for the first of them."""
     found: dict[str, Tensor] = {}
     for connection in _connections(graph):
         if connection.feedback is not None and connection.feedback not in found:
@@ -152,7 +152,7 @@ def _layers(graph: Graph) -> dict[str, list[Tensor]]:
 
 
 def _angle_steps(ours: BackwardPass, backprop: BackwardPass) -> Tensor | None:
-    """See `Diagnosis`. One step after another, so that it takes no more memory than an update."""
+    """See `Diagnosis`. It goes step by step, so that it takes no more memory than an update."""
     forward, steps = ours.forward, _hidden_by_step(ours.graph)
     if len(steps) < 2:
         return None
@@ -171,7 +171,7 @@ def _angle_steps(ours: BackwardPass, backprop: BackwardPass) -> Tensor | None:
 
 
 def _hidden_by_step(graph: Graph) -> list[list[tuple[int, int]]]:
-    """For each time step the hidden subgraphs there, each as its layer and its step in that."""
+    """For each time step its hidden subgraphs, each as its layer and its step in that layer."""
     steps: dict[int, list[tuple[int, int]]] = {}
     for i, layer in enumerate(graph.layers):
         if not layer.subgraph.is_output:
@@ -181,7 +181,7 @@ def _hidden_by_step(graph: Graph) -> list[list[tuple[int, int]]]:
 
 
 def _clipped_c1(rule: Rule, norms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Whose update has the norm c1, to rounding: Normalize shortens it to just that."""
+    """Which updates have the norm c1, up to rounding: Normalize shortens them to exactly that."""
     bound = rule.update_bound()
     if bound is None:
         return {}
@@ -191,7 +191,7 @@ def _clipped_c1(rule: Rule, norms: dict[str, Tensor]) -> dict[str, Tensor]:
 class Averages:
     """Means of what `diagnose` finds over some updates, e.g. those of an epoch.
 
-    The sums stay on the device until they are asked for. What is nan is left out of its mean.
+    The sums stay on the device until they are read. A mean ignores nan.
 
     Attributes:
         sums: by flat name (``angle``, ``angle_layers.layer1``), the sum and the count, for a checkpoint.
@@ -201,15 +201,15 @@ class Averages:
         self.sums: dict[str, Tensor] = {}
 
     def add(self, diagnosis: Diagnosis) -> None:
-        """Count one more diagnosis in."""
+        """Add a diagnosis."""
         for name, value in _named(diagnosis):
             more = torch.stack([value.nan_to_num(), (~value.isnan()).to(value.dtype)])
             self.sums[name] = self.sums[name] + more if name in self.sums else more
 
     def row(self, model: tuple[int, ...] = ()) -> dict[str, Any]:
-        """The means, of a stack those of one model, as plain data for JSON, by the names of `Diagnosis`: numbers and
-        lists of them, None where nothing was defined; what holds one value a layer or a parameter is a mapping by its
-        name. Empty after no diagnosis."""
+        """The means (of one model of a stack) as plain data for JSON, by the names of `Diagnosis`: numbers and lists of
+        them, None where nothing was defined; values for layers or parameters are a mapping by name. Empty after no
+        diagnosis."""
         row: dict[str, Any] = {}
         for flat, sums in self.sums.items():
             total, count = (both[model] for both in sums)
@@ -232,7 +232,7 @@ def _named(diagnosis: Diagnosis) -> Iterator[tuple[str, Tensor]]:
 
 
 def _plain(mean: float | list[Any]) -> float | list[Any] | None:
-    """What JSON has no number for is None."""
+    """None for values that JSON cannot hold."""
     if isinstance(mean, list):
         return [_plain(each) for each in mean]
     return mean if math.isfinite(mean) else None

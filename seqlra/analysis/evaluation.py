@@ -1,8 +1,8 @@
-"""What a network of stochastic units says when it is asked more than once (Section 3.4).
+"""The predictions of a network of stochastic units over several passes (Section 3.4).
 
-Such a network draws anew in every pass, so its answer to an input is a distribution over class probabilities. Its
-*posterior* is the mean of M passes, as in Table 3; their variance says how certain it is. Beside it stand a single
-draw, and the mean-field pass, in which every unit hands on the mean of what it would draw.
+Such a network draws again in every pass, so its answer to an input is a distribution over class probabilities. Its
+*posterior* is the mean of M passes, as in Table 3; their variance shows how certain it is. It is compared with a single
+draw, and with the mean-field pass, in which every unit passes on its expectation.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ MOST = 100_000
 """The most samples: all those of one image (or of one step of all streams) run at once."""
 
 ROWS = 2_000  # images times samples that run at once
-NUMBERS = 4_000_000  # of one layer over a chunk of a text that may be kept at once
+NUMBERS = 4_000_000  # of one layer over a chunk of a text that may be in memory at once
 
 Watch = Callable[[int, int], None]
-"""Told how many rows are done, and of how many."""
+"""Called with how many rows are done, and of how many."""
 
 
 def mean_field(nodes: Sequence[Input | Subgraph]) -> list[Input | Subgraph]:
-    """The same list, but where a ``g`` draws, its mean is handed on; ``graph.sharing`` runs it on the same weights."""
+    """The same list with the mean in place of each ``g`` that draws; ``graph.sharing`` runs it on the same weights."""
     return [node if isinstance(node, Input) else replace(node, g=_mean(node.g)) for node in nodes]
 
 
@@ -49,7 +49,7 @@ def _mean(g: Discretizer | None) -> Discretizer | None:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What M passes over the same rows say together; every field is ``(*stack, rows, classes)``.
+    """Statistics of M passes over the same rows; every field is ``(*stack, rows, classes)``.
 
     Attributes:
         mean: the probabilities, averaged over the samples.
@@ -75,7 +75,7 @@ class Posterior:
         )
 
     def answers(self, truth: Tensor) -> Answers:
-        """What it answers to rows of these classes ``(rows,)``; for a graph without a stack."""
+        """Its answers to rows of these classes ``(rows,)``; for a graph without a stack."""
         confidence, chosen = self.mean.max(-1)
 
         def of(field: Tensor, classes: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class Bin:
 
     @property
     def gap(self) -> float:
-        """How far confidence and accuracy are apart; 0 where nothing is known."""
+        """The distance between confidence and accuracy; 0 if there are no rows."""
         return 0.0 if self.confidence is None or self.accuracy is None else abs(self.confidence - self.accuracy)
 
 
@@ -124,10 +124,10 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a posterior answers to rows whose class is known; every field is ``(rows,)``.
+    """The answers of a posterior to rows whose class is known; every field is ``(rows,)``.
 
     Attributes:
-        truth, chosen: the true class, and the one that the posterior holds likeliest.
+        truth, chosen: the true class, and the most likely class of the posterior.
         confidence, spread: the mean probability of the chosen class, and its standard deviation over the samples.
         probability, variance: the mean probability of the true class, and its variance over the samples.
         votes: the share of the samples that would have chosen the true class.
@@ -145,7 +145,7 @@ class Answers:
 
     @property
     def wrong(self) -> Tensor:
-        """Which rows are answered wrongly, ``(rows,)``."""
+        """Which answers are wrong, ``(rows,)``."""
         return self.chosen != self.truth
 
     def metrics(self) -> dict[str, float]:
@@ -159,11 +159,11 @@ class Answers:
         }
 
     def one_draw(self) -> dict[str, float]:
-        """``error`` and ``loss`` of M = 1: those of a single pass, averaged over the M passes."""
+        """``error`` and ``loss`` of a single pass (M = 1), averaged over the M passes."""
         return {"error": 100 * _average(1 - self.votes), "loss": _average(self.surprise)}
 
     def reliability(self, bins: int = 15) -> list[Bin]:
-        """The rows by confidence, in so many bins of equal width."""
+        """The rows by confidence, in this many bins of equal width."""
         edges = torch.linspace(0, 1, bins + 1, dtype=self.confidence.dtype, device=self.confidence.device)
         number = torch.bucketize(self.confidence, edges[1:-1])
         found = []
@@ -188,9 +188,9 @@ class Answers:
 def posterior(
     graph: Graph, x: Tensor, samples: int, seed: int = 0, watch: Watch = lambda done, total: None
 ) -> Posterior:
-    """Run a network so many times over each of the rows ``x (rows, units)``.
+    """Run a network ``samples`` times over each of the rows ``x (rows, units)``.
 
-    The draws start from ``seed``; those of training go on as if nothing had been drawn.
+    The draws start from ``seed``, and do not change the draws of training.
 
     Raises:
         SeqlraError: more than one sample of a network that draws nothing, too many or too few samples, or an output
@@ -215,8 +215,8 @@ def answers_over(
     seed: int = 0,
     watch: Watch = lambda done, total: None,
 ) -> Answers:
-    """Run an RNN so many times over series that follow each other (see `seqlra.tasks.prediction`), each time with a
-    state of its own, and average what it predicts at every step; ``length`` is the most steps to run at once.
+    """Run an RNN ``samples`` times over series that follow each other (see `seqlra.tasks.prediction`), each time with
+    its own state, and average its predictions at every step; ``length`` is the largest number of steps to run at once.
 
     Raises:
         SeqlraError: as of `posterior`.
@@ -236,11 +236,11 @@ def answers_over(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the samples say about a split, with the mean-field pass beside them.
+    """The samples of a split, and the mean-field pass.
 
     Attributes:
-        answers, mean_field: of the samples together, and of the mean-field pass.
-        posterior: the samples of images, class by class; None for text, where that would be large.
+        answers, mean_field: the answers of the samples together, and of the mean-field pass.
+        posterior: the samples of images, class by class; None for text, where it would be large.
         tokens: "chars" or "words" for text, else None.
     """
 
@@ -250,16 +250,16 @@ class Evaluation:
     tokens: str | None = None
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Those of the ``posterior``, of ``one_draw`` (M = 1) and of the ``mean_field`` pass: see `Answers`. For text
-        they have ``bpc`` or ``perplexity``, too."""
-        told = {
+        """The metrics of the ``posterior``, of ``one_draw`` (M = 1) and of the ``mean_field`` pass: see `Answers`. For
+        text they have ``bpc`` or ``perplexity``, too."""
+        metrics = {
             "posterior": self.answers.metrics(),
             "one_draw": self.answers.one_draw(),
             "mean_field": self.mean_field.metrics(),
         }
         if self.tokens:
-            told = {way: {**metrics, **in_units_of(self.tokens, metrics["loss"])} for way, metrics in told.items()}
-        return told
+            metrics = {way: {**of, **in_units_of(self.tokens, of["loss"])} for way, of in metrics.items()}
+        return metrics
 
     def classes(self) -> list[ClassRow]:
         """See `Answers.by_class`; none for text."""
@@ -288,7 +288,7 @@ def evaluate(
     seed: int = 0,
     watch: Watch = lambda done, total: None,
 ) -> Evaluation:
-    """Measure a network on a split of its task, with so many samples of every image or trajectory.
+    """Measure a network on a split of its task, with this many samples of every image or trajectory.
 
     Raises:
         SeqlraError: as of `posterior`.
@@ -305,7 +305,7 @@ def evaluate(
 
 
 def check_samples(graph: Graph, samples: int) -> None:
-    """Raise `SeqlraError` unless so many samples of this network can be had, and say more than one of them does."""
+    """Raise `SeqlraError` unless this many samples of this network make sense."""
     if not 1 <= samples <= MOST:
         raise SeqlraError(f"samples must be from 1 to {MOST}, not {samples}")
     output = graph.outputs[-1].loss
@@ -314,7 +314,7 @@ def check_samples(graph: Graph, samples: int) -> None:
     if samples > 1 and not any(subgraph.g and subgraph.g.mean for subgraph in graph.subgraphs):
         draw = ", ".join(name for name in DISCRETIZERS if (g := discretizer(name)) and g.mean)
         raise SeqlraError(
-            f"the network draws nothing, so its {samples} samples would be all the same; discretizers that draw: {draw}"
+            f"the network draws nothing, so all its {samples} samples would be the same; discretizers that draw: {draw}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what a network knows and how sure it is of it (Section 3.4)."""
+"""Pictures of a network's accuracy and confidence (Section 3.4)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COLUMNS, ROWS = 6, 2
 
 
 def save_reliability(path: Path, answers: Answers, title: str) -> None:
-    """Accuracy against confidence, bin by bin, with the diagonal on which both agree; below, the share of the rows that
-    is in each bin."""
+    """Accuracy against confidence by bin, with the diagonal where both are equal; below, the share of rows in each
+    bin."""
     bins, calibration_error = answers.reliability(), answers.metrics()["calibration_error"]
     figure = Figure(figsize=(5.5, 6.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -27,7 +27,7 @@ def save_reliability(path: Path, answers: Answers, title: str) -> None:
     rows = sum(bin.count for bin in known)
     above.bar(middle, [bin.accuracy for bin in known], width, color="C0", alpha=0.6, edgecolor="C0", label="accuracy")
     above.plot([bin.confidence for bin in known], [bin.accuracy for bin in known], "o", color="C0", ms=4)
-    above.plot([0, 1], [0, 1], "--", color="0.3", lw=1, label="calibrated: as right as sure")
+    above.plot([0, 1], [0, 1], "--", color="0.3", lw=1, label="calibrated: accuracy equals confidence")
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"{title}\ncalibration error {calibration_error:.2f}%")
     above.legend(loc="upper left")
     below.bar(middle, [100 * bin.count / rows for bin in known], width, color="0.6", edgecolor="0.4")

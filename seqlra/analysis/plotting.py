@@ -28,7 +28,7 @@ MANY_EPOCHS = 30
 """With more of them, points are no longer marked one by one."""
 
 MARKS = 24
-"""About how many marks the curves of a comparison have between them, by which they are told apart."""
+"""About how many marks the curves of a comparison have together; the marks distinguish them."""
 
 
 def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, metric: str = "error") -> None:
@@ -57,10 +57,10 @@ def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, met
 
 @dataclass(frozen=True)
 class Curves:
-    """What one label of a comparison adds to the picture.
+    """The curve of one label of a comparison.
 
     Args:
-        label: its words in the legend.
+        label: its text in the legend.
         values: for each seed the metric on validation after each epoch; a seed that stopped early has fewer.
     """
 
@@ -77,7 +77,7 @@ class Curves:
 def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -> None:
     """The metric on validation by epoch, one color a label: the mean over its seeds, in a band from least to greatest.
 
-    Labels that coincide stay discernible: each has marks at places of its own, and later lines are thinner.
+    Curves that coincide stay visible: each has marks at its own places, and later lines are thinner.
     """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
@@ -96,7 +96,7 @@ def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -
 
 
 def logarithmic(axes: Axes) -> None:
-    """Let the axis at the side be logarithmic, and say 10, not 10^1."""
+    """Make the vertical axis logarithmic, with labels like 10, not 10^1."""
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
@@ -114,7 +114,7 @@ def draw_curves(axes: Axes, curves: Curves, nth: int, of: int, apart: bool = Tru
         "marker": "osD^vPX*<>hd"[nth % 12],
         "markersize": 6 + 4 * above,
     }
-    if len(means) < 2:  # no line to be drawn: a point beside those of the others, or only the words of the legend
+    if len(means) < 2:  # no line: a single point, or only an entry of the legend
         beside = np.full(len(means), 0.5 + (nth + 0.5) / of)
         axes.errorbar(beside, means, [means - low, high - means], **style)
         return
@@ -133,8 +133,8 @@ def draw_curves(axes: Axes, curves: Curves, nth: int, of: int, apart: bool = Tru
 
 
 def save_diagnostics(path: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:
-    """What the rows of ``metrics.jsonl`` know of the updates, a panel each: their angle to backprop's by epoch and by
-    time step, their norms, how often they were clipped, the depth."""
+    """The diagnostics in the rows of ``metrics.jsonl``, one panel each: the angle to backprop's updates by epoch and by
+    time step, the norms of updates, how often they were clipped, the depth."""
     kinds = {
         _angle: ("angle",),
         _angle_steps: ("angle_steps",),
@@ -237,7 +237,7 @@ def _legend_beside(axes: Axes) -> None:
 
 
 def by_epoch(axes: Axes) -> None:
-    """Let the axis below tell epochs, whole ones alone."""
+    """Label the horizontal axis with whole epochs."""
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 

@@ -16,11 +16,11 @@ from seqlra.network.graph import Graph
 def sample(
     graph: Graph, vocabulary: Vocabulary, prompt: Tensor, length: int, temperature: float, seed: int
 ) -> Iterator[str]:
-    """Let a network go on from a prompt; the pieces that it yields join to the text.
+    """Continue a prompt with a network; the pieces that it yields join to the text.
 
     Args:
         graph: the network over one step.
-        vocabulary: what its tokens mean; the unknown token is never drawn.
+        vocabulary: the meaning of its tokens; the unknown token is never drawn.
         prompt: tokens ``(n,)`` to read first, at least one.
         length: how many tokens to draw.
         temperature: divides the pre-activations of the output: under 1 more likely tokens, 0 always the likeliest.

@@ -1,1 +1,1 @@
-"""``seqlra bench``: our updates against those that a user would pick instead."""
+"""``seqlra bench``: our updates against the alternatives."""

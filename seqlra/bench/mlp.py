@@ -1,4 +1,4 @@
-"""A multilayer perceptron on images: LRA-fdbk against back-propagation in PyTorch, eager and compiled, and others."""
+"""A multilayer perceptron on images: LRA-fdbk against back-propagation in PyTorch, eager and compiled, and FA."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _compiled(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Up
 
 
 def _graphed(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
-    """Forward, backward and the optimizer's step as one CUDA graph, captured as torch's manual has it: after warm-up on
-    another stream, without gradients, which the capture then makes where they stay."""
+    """Forward, backward and the optimizer's step as one CUDA graph, captured as torch's manual describes: after a
+    warm-up on another stream, with gradients set to None, so that the capture allocates them."""
     net = _net(hidden, nn.Linear).to(x.device)
     capturable = {"capturable": True} if optimizer == "adam" else {}
     steps = OPTIMIZERS[optimizer](net.parameters(), lr=TINY, **capturable)
@@ -125,8 +125,8 @@ RIVALS: dict[str, Callable[[Sequence[int], str, Tensor, Tensor], Update]] = {
     "backprop, CUDA graph": _graphed,
     "FA of biotorch": _biotorch,
 }
-"""What to compare with: PyTorch as most write it; the same with the optimizer that ours has; its loss and its
-optimizer's step through ``torch.compile``; all of it as one CUDA graph; and the layers of the biotorch package."""
+"""The rivals: PyTorch as usually written; the same with our optimizer; its loss and its optimizer's step through
+``torch.compile``; all of it as one CUDA graph; and the layers of the biotorch package."""
 
 
 def available(rival: str, device: torch.device) -> bool:

@@ -35,7 +35,7 @@ def rnn_case(
     """One update of an Elman network by one of `RULES` against ``torch.nn.RNN`` + autograd BPTT, both with Adam, same
     sizes.
 
-    Both include the forward pass, the loss, the updates and the optimizer's step. What the tokens are does not matter.
+    Both include the forward pass, the loss, the updates and the optimizer's step. The tokens are random.
     """
     rule: Any = RULES[label]
     tokens, targets = torch.randint(symbols, (2, unroll, streams), device=device)
@@ -58,8 +58,8 @@ def rnn_skip_case(
 ) -> Case:
     """The same where predictions whose loss is under ``epsilon`` leave the computation.
 
-    How many they are depends on what the network knows: it is first trained by this rule on the embedded text, for so
-    many updates, and timed on the chunk that comes next.
+    Their number depends on how well the network is trained: this rule first trains it on the embedded text for
+    ``updates`` updates. Then it is timed on the next chunk.
     """
     text = load_text("text-sample", device=device)
     symbols = len(text.vocabulary)

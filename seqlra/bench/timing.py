@@ -31,7 +31,7 @@ class Case:
     """One comparison.
 
     Attributes:
-        case, rival: what was timed, against what.
+        case, rival: our case, and its rival.
         ratio: the rival's time over ours, median over rounds; over 1 means that ours is faster.
         ratio_low, ratio_high: the smallest and the largest of the rounds' ratios.
         ours_ms, rival_ms: median time of one update in milliseconds.
@@ -112,14 +112,14 @@ def _wait() -> None:
 
 def matmul_rate(device: torch.device, n: int = 1024) -> float:
     """Floating-point operations a second of a product of two ``(n, n)`` matrices in single precision, the best of 20:
-    what an update that was nothing but products would run at."""
+    the upper limit for an update made of products only."""
     a = torch.randn(n, n, device=device)
     return 2 * n**3 / min(_timed(lambda: a @ a, 1) for _ in range(20))
 
 
 def ours(graph: Graph, rule: Rule, optimizer: str, inputs: Any, targets: Tensor, compiled: bool = False) -> Update:
-    """One update and one step of the optimizer as training makes them: recorded (by the engine itself where the rule
-    skips), or compiled. The step is tiny, so that nothing runs away."""
+    """One update and one step of the optimizer as in training: recorded (by the engine itself if the rule skips), or
+    compiled. The step size is tiny, so that nothing diverges."""
     step = stepper(make(optimizer, graph.parameters(), lr=TINY))
     updates: Callable[..., object]
     if compiled:

@@ -31,8 +31,8 @@ app.add_typer(bench.app, name="bench")
 app.command(name="list")(listing.show)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         from seqlra import __version__
 
         print(__version__)
@@ -47,7 +47,7 @@ def options(
 
 
 def main() -> None:
-    """The console script: errors that the user can mend are one line on standard error, and a status other than 0."""
+    """The console script: errors that the user can fix are one line on standard error, and a status other than 0."""
     try:
         app()
     except SeqlraError as error:
@@ -59,6 +59,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read our output has gone, as in `seqlra list | head`
+    except BrokenPipeError:  # the reader of our output closed it, as in `seqlra list | head`
         sys.stderr.close()
         sys.exit(141)

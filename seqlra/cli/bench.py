@@ -26,7 +26,7 @@ Optimizer = Annotated[str, typer.Option(help="sgd or adam, for both sides.")]
 def bench() -> None:
     """Time our updates against a rival's, alternating in one process; ratios over 1 mean that ours are faster.
 
-    Let nothing else run: on a busy machine threads wait for each other, and the figures mean little.
+    Run nothing else meanwhile: on a busy machine threads wait for each other, and the figures mean little.
     """
 
 
@@ -57,7 +57,7 @@ def mlp(
     kinds = [(False, rival) for rival in rivals]
     kinds += [(True, rival) for rival in rivals if compiled]
     cases = [mlp_case(*sizes, optimizer, rival, where, rounds, ours) for ours, rival in kinds for sizes in nets]
-    _tell(cases, where, count, rounds, json)
+    _report(cases, where, count, rounds, json)
 
 
 NETS = ("64x3@50", "256x3@50", "128x8@50", "800x3@20")
@@ -89,7 +89,7 @@ def stack(
     sizes = hidden_sizes(hidden)
     ways = [(shared, ours) for ours in (False, True)[: 1 + compiled] for shared in (False, True)]
     cases = [stack_case(models, sizes, batch, optimizer, shared, where, rounds, ours) for shared, ours in ways]
-    _tell(cases, where, count, rounds, json)
+    _report(cases, where, count, rounds, json)
 
 
 @app.command()
@@ -114,7 +114,7 @@ def rnn(
     cases = [rnn_case(label, hidden, streams, unroll, symbols, where, rounds) for label in RULES]
     if epsilon:
         cases.append(rnn_skip_case(hidden, streams, unroll, where, rounds, epsilon))
-    _tell(cases, where, count, rounds, json)
+    _report(cases, where, count, rounds, json)
 
 
 def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
@@ -123,7 +123,7 @@ def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
     return pick_device(device), set_threads(threads)
 
 
-def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, json: bool) -> None:
+def _report(cases: list[Case], where: torch.device, threads: int, rounds: int, json: bool) -> None:
     """A table for people, JSON for scripts: ratios with their spread, medians, and the distance to the limit."""
     import torch
 
@@ -149,12 +149,12 @@ def _tell(cases: list[Case], where: torch.device, threads: int, rounds: int, jso
         )
     if json:
         measured = {"device": name, "threads": threads, "versions": versions(), "gflops_limit": 1e-9 * rate}
-        told = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
-        json_line({**measured, "cases": told, "geometric_means": means})
+        results = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
+        json_line({**measured, "cases": results, "geometric_means": means})
 
 
 def _geometric_means(cases: list[Case]) -> dict[str, float]:
-    """Over the networks, by what was compared: ours as it is or compiled, against which rival."""
+    """Over the networks, by comparison: ours, plain or compiled, against each rival."""
     ratios: dict[str, list[float]] = {}
     for case in cases:
         ours = "ours, compiled" if case.case.endswith("compiled") else "ours"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seqlra.training.trainer import Trainer
 
 SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
-"""Options that are not known here are those of ``seqlra train``, which reads them itself."""
+"""Unknown options are those of ``seqlra train``, which reads them itself."""
 
 COMPARISON = "Comparison"
 ANSWERS = {
@@ -35,7 +35,7 @@ ANSWERS = {
     "json": "it belongs to the whole comparison",
     "print_config": "print that of one with: seqlra train mlp --print-config",
 }
-"""Options of ``seqlra train`` that cannot be one member's, and what to do in their place."""
+"""Options of ``seqlra train`` that one member cannot have, and what to do instead."""
 
 
 Task = Annotated[
@@ -104,7 +104,7 @@ def compare(
 
 
 def _refuse_options(context: typer.Context, resume: Path) -> None:
-    """A resumed comparison is the one it was: whatever would change it is refused rather than ignored."""
+    """A resumed comparison keeps its options: options that would change it are refused rather than ignored."""
     given = [name for name in context.params if name not in ("resume", "json") and train.was_given(context, name)]
     words = [
         *(context.params[name] if name == "task" else f"--{name.replace('_', '-')}" for name in given),
@@ -118,7 +118,7 @@ def _refuse_options(context: typer.Context, resume: Path) -> None:
 
 
 def _members(context: typer.Context, task: str | None, rules: str | None, own: list[str]) -> list[RunSpec]:
-    """What the command line asks for: every label with every seed."""
+    """The runs of the command line: every label with every seed."""
     from seqlra.sweeps.run_store import RunSpec
 
     if task not in TASKS:
@@ -147,13 +147,13 @@ def _labels(text: str | None) -> dict[str, str]:
         if not label or (named and not rule):
             raise SeqlraError(f"cannot read {entry!r} in --rules {text!r}; accepted: RULE or LABEL=RULE, with commas")
         if label in labels:
-            raise SeqlraError(f"{label!r} stands twice in --rules; give each its own label: a={label},b={label}")
+            raise SeqlraError(f"{label!r} appears twice in --rules; give each its own label: a={label},b={label}")
         labels[label] = rule or label
     return labels
 
 
 def _own_options(own: list[str], labels: dict[str, str]) -> dict[str, list[str]]:
-    """The options of each label alone, from ``LABEL: options`` as often as given."""
+    """The own options of each label, from every ``LABEL: options``."""
     options: dict[str, list[str]] = {label: [] for label in labels}
     for text in own:
         label, colon, words = (part.strip() for part in text.partition(":"))
@@ -169,7 +169,7 @@ def _own_options(own: list[str], labels: dict[str, str]) -> dict[str, list[str]]
 
 
 def _parameters(context: typer.Context, task: str, words: list[str], **fixed: Any) -> dict[str, Any]:
-    """The words as options of ``seqlra train``, read by that command itself, and over them what is ``fixed``."""
+    """The words as options of ``seqlra train``, read by that command itself; ``fixed`` wins over them."""
     parsed = train.command_of(task).make_context(f"compare {task}", list(words), parent=context.parent)
     for name, answer in ANSWERS.items():
         if train.was_given(parsed, name):

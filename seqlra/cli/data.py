@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="See and fetch datasets.", no_args_is_help=True)
+app = typer.Typer(help="List and fetch datasets.", no_args_is_help=True)
 
 
 @app.command(name="list")

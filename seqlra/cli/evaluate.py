@@ -31,7 +31,7 @@ def evaluate(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(help="Average the probabilities of so many passes of stochastic units.", show_default="one pass"),
+        typer.Option(help="Average the probabilities of N passes of stochastic units.", show_default="one pass"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where --samples writes.", show_default="RUN/evaluation-SPLIT")
@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Measure the network of a run, with the weights that validation chose.
 
-    Units that draw: --samples 100 averages 100 passes, with one draw and the mean field beside.
+    Stochastic units: --samples 100 averages 100 passes, and compares with one draw and the mean field.
     It writes posterior.json and .npz, reliability.png and, for images, certainty.png.
 
     Tokens of a text that training never saw are read as the unknown token; it reports how many.
@@ -108,7 +108,7 @@ def _sampled(graph: Graph, task: Measured, part: str, samples: int, seed: int, f
 
 
 def _plain(found: Evaluation, prefix: str) -> dict[str, Any]:
-    """The evaluation for JSON; the metrics of the posterior have the names that those of one pass have without it."""
+    """The evaluation for JSON; the metrics of the posterior have the same names as the metrics of one pass."""
     from seqlra.training.machine import versions
 
     metrics = found.metrics()

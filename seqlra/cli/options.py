@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def option(panel: str, text: str, open_as: str | bool = True, name: str | None = None) -> Any:
-    """An option of a panel of ``--help``; ``open_as`` says what happens where the user leaves it open."""
+    """An option of a panel of ``--help``; ``open_as`` says what happens if the user does not give it."""
     return typer.Option(*([name] if name else []), help=text, rich_help_panel=panel, show_default=open_as)
 
 
@@ -52,13 +52,13 @@ OF_THE_COMMAND = [
         "print_config",
         bool,
         False,
-        option(BOOKKEEPING, "Print the whole configuration as such a file, and stop.", name="--print-config"),
+        option(BOOKKEEPING, "Print the whole configuration as such a file, and exit.", name="--print-config"),
     ),
-    _parameter("out", Path, None, option(BOOKKEEPING, "Run directory to make.", "runs/<name>")),
-    _parameter("resume", Path, None, option(BOOKKEEPING, "Go on with this run; it has its own options.", False)),
+    _parameter("out", Path, None, option(BOOKKEEPING, "Run directory to create.", "runs/<name>")),
+    _parameter("resume", Path, None, option(BOOKKEEPING, "Continue this run with its own options.", False)),
     inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json),
 ]
-"""Options of a training that are no settings of one run."""
+"""Options of a training that are not settings of one run."""
 
 
 def with_options(task: str, command: Callable[[typer.Context], None]) -> Callable[..., None]:

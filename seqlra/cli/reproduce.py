@@ -31,9 +31,7 @@ SCALE = "Scale"
 
 Name = Annotated[
     str,
-    typer.Argument(
-        help="list; a name that it shows, such as table1, or all; publish or render, what to do with what came out."
-    ),
+    typer.Argument(help="list; a name from it, such as table1, or all; publish or render, to write out the results."),
 ]
 ScaleName = Annotated[
     Literal["quick", "paper"],
@@ -139,7 +137,7 @@ def _machine(device: str, threads: int | None, data_dir: Path | None, compile: b
 
 
 def _work(name: str, only: str | None, scale: str, epochs: int | None, seeds: int | None) -> Work:
-    """The exhibits that a name means, the cells of each that fit ``only``, and the scale they are trained at."""
+    """The exhibits of a name, the cells of each that match ``only``, and their scale."""
     from seqlra.paper.exhibits import exhibits
 
     work = [(each, _cells(each, only), _scale(each, scale, epochs, seeds)) for each in exhibits(name)]
@@ -195,7 +193,7 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
 
 
 class Todo:
-    """What is left to train, and how long that may take, printed on standard error before every group."""
+    """Prints what is left to train, and about how long it takes, on standard error before every group."""
 
     def __init__(self, reproduction: Reproduction, work: Work) -> None:
         self.reproduction = reproduction
@@ -227,7 +225,7 @@ class Todo:
 
 
 def effort(member: RunSpec) -> float:
-    """About how long a run takes, in a unit of no name: by how many updates it makes, and how large its layers are."""
+    """About how long a run takes, in arbitrary units, from the number of its updates and the size of its layers."""
     from seqlra.training.settings import Text
 
     config, data = member.config, member.config.data

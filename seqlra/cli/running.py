@@ -1,4 +1,4 @@
-"""The running part of ``seqlra train``: a training starts or goes on, shows its progress, and reports its results."""
+"""The running part of ``seqlra train``: a training starts or continues, shows progress, and reports its results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def start(configs: Sequence[Config], out: Path, stacked: bool, json: bool) -> No
 
 
 def resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
-    """Go on with a training that was stopped."""
+    """Continue a training that was stopped."""
     from seqlra.training.loading import read_config
     from seqlra.training.machine import set_threads
     from seqlra.training.run_directory import StackDirectory, TrainingDirectory
@@ -52,7 +52,7 @@ def resume(task: str, path: Path, device: str, threads: int | None, json: bool) 
 
 
 def _train(experiment: Experiment, directory: TrainingDirectory, json: bool) -> None:
-    """Train, with progress shown; where the user stops it, say how to go on."""
+    """Train and show progress; if the user stops it, print how to continue."""
     from seqlra.cli.show import Watch
     from seqlra.training.runs import train
     from seqlra.training.trainer import Stopped

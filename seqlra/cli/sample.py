@@ -13,16 +13,16 @@ from seqlra.cli.options import Device, Json
 
 def sample(
     run: Annotated[Path, typer.Argument(help="A run directory of seqlra train rnn.")],
-    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "The ",
+    prompt: Annotated[str, typer.Option(help="Text to continue.")] = "The ",
     length: Annotated[int, typer.Option(help="Characters (or words) to write.")] = 500,
     temperature: Annotated[float, typer.Option(help="Under 1 bolder, over 1 wilder; 0: always the likeliest.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Let a trained RNN write text, as it goes.
+    """Print text from a trained RNN, character by character.
 
-    Characters of the prompt that training never saw are read as the unknown token; how many is told.
+    Characters of the prompt that training never saw are read as the unknown token; it reports how many.
     """
     from seqlra.analysis.sampling import sample
     from seqlra.cli.show import json_line

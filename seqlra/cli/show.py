@@ -37,7 +37,7 @@ class Watch:
         self.bar.stop()
 
     def __call__(self, trainer: Trainer) -> None:
-        """Show where the trainer is."""
+        """Show the progress of the trainer."""
         name = trainer.task.selects
         last, ended = _last_row(trainer), max(len(record.history) for record in trainer.records)
         if self._id is None:
@@ -54,7 +54,7 @@ class Watch:
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error where that is a terminal; yields what takes how many are done, and of how many."""
+    """A bar on standard error if it is a terminal; yields a function of how many are done, and of how many."""
     with _bar(Console(stderr=True), unit) as bar:
         number = bar.add_task(what)
         yield lambda done, total: bar.update(number, completed=done, total=total)
@@ -105,7 +105,7 @@ def table(title: str, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] =
 
 
 def result_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A result as rows of text, numbers cut to what matters."""
+    """A result as rows of text, with rounded numbers."""
     rows = []
     for name, value in result.items():
         if not isinstance(value, Mapping | list):

@@ -23,11 +23,11 @@ AT_RESUME = {"resume", "device", "json", "threads"}
 """Options that may go with --resume: they do not change what is computed."""
 
 NOT_OF_THE_CONFIG = {"config", "print_config", "out", "resume", "json"}
-"""Options that say where a run comes from and goes and how it is reported, not what it is."""
+"""Options about the files of a run and its reports, which are not settings of the run."""
 
 
 class Tasks(TyperGroup):
-    """Makes the command of a task once it is asked for: its options take longer to import than ``--help`` may."""
+    """Makes the command of a task only when it is needed: importing its options is too slow for ``--help``."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(TASKS)
@@ -66,7 +66,7 @@ def rnn(context: typer.Context) -> None:
     """Train an Elman RNN to predict the next character or word of a text, or on a task with memory.
 
     Without options it trains on an embedded text, offline, in about a minute. Several hidden sizes are several
-    recurrent layers. Under LRA only the forward pass walks through time; the backward pass is one product.
+    recurrent layers. Under LRA only the forward pass runs step by step; the backward pass is one product.
 
     On your own text: seqlra train rnn --text book.txt --out runs/book, and then
     seqlra sample runs/book --prompt "Once upon"
@@ -114,7 +114,7 @@ def _train_or_resume(context: typer.Context) -> None:
 
 
 def given_options(context: typer.Context, task: str, **fixed: Any) -> dict[str, Any]:
-    """What the user gave, on the command line or else in a file, and over both what is ``fixed``.
+    """The settings from the command line and a file; the command line wins, and ``fixed`` wins over both.
 
     Keywords of `configurations`.
 
@@ -132,7 +132,7 @@ def given_options(context: typer.Context, task: str, **fixed: Any) -> dict[str, 
 
 
 def configs_of(task: str, given: Mapping[str, Any]) -> list[Config]:
-    """The configurations that these settings stand for, one a seed, on as many threads as they say.
+    """The configurations of these settings, one for each seed; sets the number of threads.
 
     Raises:
         SeqlraError: no seeds, or values that make no sense.
@@ -152,7 +152,7 @@ def was_given(context: typer.Context, name: str) -> bool:
 
 
 def _refuse_options(context: typer.Context) -> None:
-    """A resumed run is the run it was: options that would change it are refused rather than ignored."""
+    """A resumed run keeps its options: options that would change it are refused rather than ignored."""
     for name in context.params:
         if name not in AT_RESUME and was_given(context, name):
             option = name.replace("_", "-")

@@ -1,7 +1,7 @@
-"""Labeled sequences from arrays: what is fed at every step, and what is asked at some steps.
+"""Labeled sequences from arrays: inputs at every step, and targets at some steps.
 
-Sequences stand one after the other, ``(sequences, time, ...)``; a task turns a mini-batch of them into the rows
-that the engine wants.
+Sequences are along the first axis, ``(sequences, time, ...)``; a task turns a mini-batch of them into rows for the
+engine.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Sequences:
         return Sequences(self.x[numbers], self.t[numbers], self.steps)
 
     def rows(self) -> tuple[Tensor, Tensor]:
-        """Inputs ``(time * n, features)`` (tokens: ``(time * n,)``) and targets ``(len(steps) * n, ...)``, step after
-        step, as the engine wants them."""
+        """Inputs ``(time * n, features)`` (tokens: ``(time * n,)``) and targets ``(len(steps) * n, ...)``, step by
+        step, for the engine."""
         return self.x.transpose(0, 1).flatten(0, 1), self.t.transpose(0, 1).flatten(0, 1)
 
 
@@ -190,7 +190,7 @@ def sequences_from_arrays(
 
 
 def split_sequences(sequences: Sequences, valid: int, test: int, seed: int) -> SequenceSplits:
-    """Draw so many sequences for validation and for the test; the others are for training.
+    """Draw sequences for validation and for the test; the rest are for training.
 
     Raises:
         SeqlraError: one of the splits would be empty.

@@ -34,7 +34,7 @@ class ImageDataset:
         hub: its id on the Hub; there, the splits ``train`` and ``test`` have ``image`` and ``label``.
         embedded: its folder under ``data/``, for one that is shipped with seqlra; it goes before the Hub.
         classes: labels are 0 to ``classes - 1``.
-        valid: how many training images are held out for validation, unless told otherwise.
+        valid: how many training images are held out for validation by default.
     """
 
     about: str

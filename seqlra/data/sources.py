@@ -47,7 +47,7 @@ def local_folder(dataset: str, data_dir: Path | None, is_embedded: bool, offline
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A passing folder to fill, which becomes ``folder`` when it is whole, or never.
+    """A temporary folder to fill, which becomes ``folder`` when it is complete, or never.
 
     Raises:
         SeqlraError: ``folder`` is already there, or cannot be written.
@@ -93,7 +93,7 @@ def from_hub(hub_id: str, offline_ways: str, revision: str | None = None) -> Any
 
 
 def _hub_answers(endpoint: str) -> bool:
-    """One question with a short limit, because ``load_dataset`` asks again for half a minute without a network."""
+    """One request with a short timeout, because ``load_dataset`` retries for half a minute without a network."""
     # the connection of the download, so that it has the same proxies and certificates
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # public, but not in its __all__
 

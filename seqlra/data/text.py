@@ -82,7 +82,7 @@ def load_text(
 ) -> Text:
     """A text as numbers on the device: the first 90 percent of its tokens to train, 5 to validate, 5 to test.
 
-    Of tiny Shakespeare, these are to the character the splits that it has on the Hub.
+    For tiny Shakespeare, these are exactly the splits on the Hub.
 
     Args:
         dataset: one of `TEXTS`; ignored where ``text`` is given.

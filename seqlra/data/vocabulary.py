@@ -1,4 +1,4 @@
-"""The tokens that a text is made of, and their numbers."""
+"""The tokens of a text, and their numbers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class CompiledUpdate(TracedUpdate):
     their shapes change.
 
     Needs a C++ compiler (or Triton, on CUDA), and a few seconds for each shape; without one the first call raises
-    `SeqlraError`. Units that draw take their draws from torch's global generator, but not the same ones as without
+    `SeqlraError`. Stochastic units draw from torch's global generator; their draws differ from those without
     compilation.
     """
 
@@ -28,20 +28,20 @@ class CompiledUpdate(TracedUpdate):
         options: dict[str, Any] = {
             # on the CPU the calls between kernels are compiled, too: half of what is left of the time on small networks
             "cpp_wrapper": not trace.state[0].is_cuda,
-            # torch 2.13 makes add(h, mm(d, E), alpha=-beta) into an addmm that forgets alpha: tests/test_compiled.py
+            # torch 2.13 makes add(h, mm(d, E), alpha=-beta) into addmm without alpha: tests/engine/test_compiled.py
             "pattern_matcher": False,
         }
         compiled = torch.compile(trace.module, options=options)
         try:
             with self.untouched(trace.state):
-                compiled(*trace.state, *trace.fed)  # compiles now, so that a missing compiler is told here
+                compiled(*trace.state, *trace.batch)  # compiles now, so that a missing compiler is reported here
         except Exception as error:  # whatever torch.compile raises
             raise SeqlraError(
                 f"the update could not be compiled (is there a C++ compiler?): {first_line(error)}"
             ) from error
 
-        def run(state: list[Tensor], fed: list[Tensor]) -> Callable[[], Sequence[Tensor]]:
-            told = compiled(*state, *fed)
-            return lambda: told
+        def run(state: list[Tensor], batch: list[Tensor]) -> Callable[[], Sequence[Tensor]]:
+            results = compiled(*state, *batch)
+            return lambda: results
 
         return run

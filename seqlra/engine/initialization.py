@@ -26,9 +26,9 @@ WEIGHT_INITS: dict[str, str] = {
 }
 
 FEEDBACK_INITS: dict[str, str] = {
-    "gaussian": "zero-mean Gaussian with a standard deviation of your choice, as the paper has it for LRA",
-    "fan-out": "uniform in +-1/sqrt(units that the error goes to), as Nøkland (2016) has it for DFA and FA",
-    "mirror": "a weight mirror: the correlation of noise with what the weights make of it (Akrout et al. 2019)",
+    "gaussian": "zero-mean Gaussian with a standard deviation of your choice, as in the paper for LRA",
+    "fan-out": "uniform in +-1/sqrt(units that the error goes to), as in Nøkland (2016) for DFA and FA",
+    "mirror": "a weight mirror: the correlation of noise with its image under the weights (Akrout et al. 2019)",
 }
 
 
@@ -48,17 +48,17 @@ def initialize(
 ) -> Graph:
     """Fill the parameters of a graph in place and return it. Biases start at 0.
 
-    Numbers are drawn on the CPU in the order of the graph's list, so a seed means the same network on every
-    device; feedback has a stream of its own, so the same seed gives the same E under every weight initialization.
+    Numbers are drawn on the CPU in the order of the graph's list, so a seed gives the same network on every device.
+    Feedback has its own stream, so a seed gives the same E under every weight initialization.
 
     Args:
-        seed: one seed, or one for each model of a stack; model s of a stack is the model of its seed alone.
+        seed: one seed, or one for each model of a stack; model s of a stack is the same as one model with its seed.
         weights: one of `WEIGHT_INITS`.
         std: standard deviation of ``gaussian`` weights.
         feedback_std: standard deviation of ``gaussian`` error weights E.
         feedback: one of `FEEDBACK_INITS`.
-        rule: the rule that will train the graph, where it needs more than weights and E (see `Rule.setup`).
-        mirror_vectors: vectors of noise of the ``mirror``.
+        rule: the rule that will train the graph, if it needs more than weights and E (see `Rule.setup`).
+        mirror_vectors: the number of noise vectors of the ``mirror``.
 
     Raises:
         SeqlraError: an unknown initialization, a rule that is not defined for the graph, a negative standard
@@ -132,13 +132,13 @@ def _mirror(graph: Graph, index: tuple[int, ...], vectors: int, generator: torch
     connections = mirrored_connections(graph)
     for name, tensor in graph.feedback.items():
         if name not in connections:
-            raise SeqlraError(f"{name} belongs to no connection whose weights a mirror could see; accepted: {OTHERS}")
+            raise SeqlraError(f"{name} belongs to no connection whose weights a mirror can see; accepted: {OTHERS}")
         weight, source = connections[name]
         tensor[index].copy_(mirror(graph.weights[weight][index], source, vectors, generator))
 
 
 def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
-    """The names of the weights by which time steps read each other, and of those that read inputs."""
+    """The names of the recurrent weights, and of the weights that read inputs."""
     connections = [(layer, connection) for layer in graph.layers for connection in layer.into]
     recurrent = {connection.weight for layer, connection in connections if connection.source == layer.name}
     buffers = graph.layout.buffers

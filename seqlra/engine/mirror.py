@@ -1,8 +1,8 @@
 """A weight mirror: error weights E from noise, before training (Akrout et al. 2019).
 
-Noise x goes through the weights of one connection alone, and E becomes the correlation of what arrives with what was
-sent: the mean of ``(x W)^T x``, which is W^T for independent entries of variance 1. A mirror sees activities, as
-learning does; no weight is carried from one side to the other.
+Noise x goes through the weights of one connection only, and E becomes the correlation of the result with the noise: the
+mean of ``(x W)^T x``, which is W^T for independent entries of variance 1. A mirror uses activities, as learning does;
+no weight is copied from one side to the other.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from seqlra.network.subgraph import Subgraph
 def mirror(weight: Tensor, source: Subgraph, vectors: int, generator: torch.Generator) -> Tensor:
     """E ``(units, source units)`` for a connection with ``weight (source units, units)``.
 
-    Units with a discretizer g can only put out what g makes of them: for these x is ``g(f(noise))`` less its mean,
-    and E is divided by the variance of each unit.
+    Units with a discretizer g can only output values of g: for these x is ``g(f(noise))`` minus its mean, and E is
+    divided by the variance of each unit.
 
     Args:
         weight: W of one model.
         source: the subgraph that the connection reads.
-        vectors: how many vectors of noise; the cosine between E and W^T grows with it.
+        vectors: the number of noise vectors; the cosine between E and W^T grows with it.
         generator: draws the noise.
     """
     x = torch.randn(vectors, len(weight), generator=generator).to(weight)
@@ -37,7 +37,7 @@ def mirror(weight: Tensor, source: Subgraph, vectors: int, generator: torch.Gene
 
 
 def mirrored_connections(graph: Graph) -> dict[str, tuple[str, Subgraph]]:
-    """By name of error weights, the weights to mirror and the subgraph that they read; of shared ones the first."""
+    """By name of error weights, the weights to mirror and the subgraph that they read; the first if E is shared."""
     subgraphs = {layer.name: layer.subgraph for layer in graph.layers}
     found: dict[str, tuple[str, Subgraph]] = {}
     for layer in graph.layers:

@@ -1,8 +1,8 @@
 """The update of a graph by a rule, recorded once and replayed: what training does by default.
 
-The engine finds out at every update what there is to do, and allocates every result anew. Both take longer than the
-products of a small network. A recorded update is the list of kernels that the engine called, over the same buffers
-every time (`seqlra.engine.replay`): the same numbers, bit for bit. On CUDA the list is captured as a CUDA graph, one
+At every update the engine works out its operations and allocates their results. In a small network both take longer
+than the products. A recorded update is the list of kernels that the engine called, over the same buffers every time
+(`seqlra.engine.replay`): the same numbers, bit for bit. On CUDA the list is captured as a CUDA graph, one
 launch.
 """
 
@@ -25,10 +25,10 @@ class RecordedUpdate(TracedUpdate):
     """``update(graph, rule, ...)`` as a callable of inputs and targets, recorded at its first call and again whenever
     their shapes change or the graph's tensors move.
 
-    Units that draw take the same draws from torch's global generator as by `update` (on CUDA: others). What an update
-    left must be asked for before the next one; asking later raises `SeqlraError`.
+    Stochastic units take the same draws from torch's global generator as under `update` (on CUDA the draws differ).
+    Read the results of an update before the next one; reading them later raises `SeqlraError`.
 
-    Should ``p.grad`` be gone or another tensor (``zero_grad``), the one that was recorded takes its place.
+    If ``p.grad`` is None or another tensor (after ``zero_grad``), the recorded tensor takes its place.
     """
 
     def __init__(self, graph: Graph, rule: Rule) -> None:
@@ -50,25 +50,25 @@ class RecordedUpdate(TracedUpdate):
         return held + self._grads
 
     def _prepare(self, trace: Trace) -> Run:
-        fed = [tensor.clone() for tensor in trace.fed]
+        batch = [tensor.clone() for tensor in trace.batch]
         with self.untouched(trace.state):
-            replay = record(trace.module, [*(tensor.detach() for tensor in trace.state), *fed])
+            replay = record(trace.module, [*(tensor.detach() for tensor in trace.state), *batch])
             update, outcome = _each(replay.update), _each(replay.outcome)
-            if fed[0].is_cuda:
+            if batch[0].is_cuda:
                 update, outcome = _captured(update), _captured(outcome)
 
         def run(_: list[Tensor], given: list[Tensor]) -> Callable[[], Sequence[Tensor]]:
-            for place, tensor in zip(fed, given, strict=True):
+            for place, tensor in zip(batch, given, strict=True):
                 place.copy_(tensor)
             update()
             self._count += 1
-            return partial(tell, self._count)
+            return partial(read, self._count)
 
-        def tell(count: int) -> Sequence[Tensor]:
+        def read(count: int) -> Sequence[Tensor]:
             if count != self._count:
-                raise SeqlraError("what a recorded update left must be asked for before the next one")
+                raise SeqlraError("read the results of a recorded update before the next one")
             outcome()
-            return [tensor.clone() for tensor in replay.told]
+            return [tensor.clone() for tensor in replay.results]
 
         return run
 

@@ -106,7 +106,7 @@ def _came(
     sent: Mapping[str, Tensor],
     before: Mapping[str, Tensor],
 ) -> Tensor:
-    """What a reader sends; in a window a later step of the subgraph itself what it sent the time before, 0 at first."""
+    """What a reader sends; in a window, what a later step of the same subgraph sent one sweep ago, 0 at first."""
     if rule.window is None or _without_step(reader) != _without_step(node):
         return sent[reader.name]
     return before.get(reader.name, torch.zeros_like(sent[reader.name]))
@@ -118,7 +118,7 @@ def _without_step(node: Subgraph) -> str:
 
 def _errors(rule: LRAFeedback | LRADiff, node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """``d = dL/dh``, and what crosses the connections below: d as in the paper, or with ``carry="error"`` the distance
-    to the target over beta, ``e = dL/dz / beta``, of which d is then made, too."""
+    to the target over beta, ``e = dL/dz / beta``; then ``d = e * f'(h)``."""
     if rule.carry == "derivative" or node.f is None:
         d = _error(node, h, z, y)
         return d, d
@@ -188,7 +188,7 @@ def _outer(source: Tensor, d: Tensor, graph: Graph, read: Connection) -> Tensor:
 
 
 def _predictions(node: Subgraph, t: Tensor) -> int:
-    """How many predictions of an output are asked for."""
+    """How many predictions of an output have a target."""
     return int(asked(t).sum()) if isinstance(node.loss, OutputLoss) and node.loss.masks else t.shape[0]
 
 

@@ -1,9 +1,9 @@
 """A traced update as a list of kernel calls over tensors that stay where they are.
 
-What an update allocates is allocated once, at recording: every result gets a buffer, which goes to another result as
-soon as nothing needs it any more, so that few buffers, which stay in the processor's cache, serve the whole list. Views
-are made once, too. What is left to do for an update is to call the kernels one after another: the same kernels on the
-same numbers as `seqlra.engine.update` calls, so the same bits come out.
+Recording allocates everything once: every result gets a buffer, and another result reuses it as soon as nothing needs
+it any more. So a few buffers, which stay in the processor's cache, serve the whole list. Views are made once, too. An
+update then only calls the kernels one after another: the same kernels on the same numbers as in `seqlra.engine.update`,
+so the results are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ aten = torch.ops.aten
 Call = Callable[[], object]
 
 UNFILLED = {aten.new_empty.default, aten.empty_like.default, aten.empty.memory_format, aten.new_empty_strided.default}
-"""Their results hold nothing yet."""
+"""Their results are uninitialized memory."""
 
 ZEROS = {aten.new_zeros.default, aten.zeros_like.default, aten.zeros.default}
 
@@ -36,22 +36,21 @@ QUIET_VIEWS = {aten._unsafe_view.default}
 
 @dataclass(frozen=True)
 class Replay:
-    """What there is to call for the update that was traced.
+    """The calls of a traced update.
 
     Attributes:
         update: calls that make the update.
-        outcome: further calls, which compute what is told of it.
-        told: what the trace returns, once both were run; the next update writes over it.
+        outcome: further calls, which compute the results.
+        results: what the trace returns, once both were run; the next update overwrites it.
     """
 
     update: list[Call]
     outcome: list[Call]
-    told: list[Tensor]
+    results: list[Tensor]
 
 
 def record(module: GraphModule, tensors: Iterable[Tensor]) -> Replay:
-    """Run a trace (see `seqlra.engine.tracing.Trace`) on tensors, which the calls will find where they are ever
-    after."""
+    """Run a trace (see `seqlra.engine.tracing.Trace`) on tensors, which all later calls use in place."""
     recorder = _Recorder(module)
     nodes = recorder.nodes
     last = max(i for i, node in enumerate(nodes) if recorder.lasts(node))
@@ -61,22 +60,22 @@ def record(module: GraphModule, tensors: Iterable[Tensor]) -> Replay:
     update, recorder.calls = recorder.calls, []
     for node in nodes[last + 1 :]:
         recorder.run(node, given)
-    return Replay(update, recorder.calls, recorder.told)
+    return Replay(update, recorder.calls, recorder.results)
 
 
 class _Recorder:
-    """Runs a trace node after node, and notes the calls that will run it again.
+    """Runs a trace node by node, and records the calls that run it again.
 
     Attributes:
         nodes: of the trace.
-        calls: noted so far.
-        told: what the trace returned.
+        calls: recorded so far.
+        results: what the trace returned.
     """
 
     def __init__(self, module: GraphModule) -> None:
         self.nodes = list(module.graph.nodes)
         self.calls: list[Call] = []
-        self.told: list[Tensor] = []
+        self.results: list[Tensor] = []
         self._module = module
         self._roots = _roots(self.nodes)
         self._dying = _dying(self.nodes, self._roots)
@@ -86,17 +85,17 @@ class _Recorder:
 
     def lasts(self, node: Node) -> bool:
         """Whether it does more than compute a value: it writes to an argument of the trace, or draws."""
-        kept = any(root.op == "placeholder" for root in self._roots[node])
-        return (_mutates(node) and kept) or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+        lasting = any(root.op == "placeholder" for root in self._roots[node])
+        return (_mutates(node) and lasting) or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
     def run(self, node: Node, given: Iterator[Tensor]) -> None:
-        """One node; an argument of the trace is the next of those given."""
+        """One node; an argument of the trace is the next given tensor."""
         if node.op == "placeholder":
             self._values[node] = next(given)
         elif node.op == "get_attr":
             self._values[node] = getattr(self._module, str(node.target))
         elif node.op == "output":
-            self.told = self._of(node.args[0])
+            self.results = self._of(node.args[0])
         elif node.target is operator.getitem:
             self._values[node] = self._of(node.args[0])[node.args[1]]
         else:
@@ -107,12 +106,12 @@ class _Recorder:
                 self._free.setdefault(_form(buffer), []).append(buffer)
 
     def _of(self, arguments: Any) -> Any:
-        """Arguments with the values of the nodes among them."""
+        """Arguments, with values in place of nodes."""
         return map_arg(arguments, self._values.__getitem__)
 
     def _run(self, node: Node, op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """One operation: views are made now, once; what is written in place is written in place; every other result
-        goes into a buffer."""
+        """One operation: views are made once, now; in-place operations stay in place; every other result goes into a
+        buffer."""
         if _mutates(node):
             call, self._values[node] = _bound(op, args, kwargs)
             self.calls.append(call)
@@ -127,13 +126,13 @@ class _Recorder:
                 self.calls.append(_filling(op, args, kwargs, buffers))
 
     def _buffer(self, like: Tensor) -> Tensor:
-        """One of its form that nothing needs any more, or a new one."""
+        """A free buffer of the same form, or a new one."""
         free = self._free.get(_form(like))
         return free.pop() if free else torch.empty_like(like)
 
 
 def _filling(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], buffers: list[Tensor]) -> Call:
-    """Fill buffers with what an operation returns, and return the call that does so again."""
+    """Fill buffers with the results of an operation, and return the call that repeats it."""
     if op in ZEROS:
         return _bound(aten.zero_.default, (buffers[0],), {})[0]
     if op in COPIES:
@@ -153,15 +152,15 @@ def _filling(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], buff
 
 
 def _bound(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any]:
-    """A call of an operation and what it just returned: through torch's own function of that name where this takes the
-    same arguments, which costs half of what the operation by its schema costs, else by its schema."""
+    """A call of an operation, and its result. It uses torch's function of that name if this takes the same arguments
+    (half the cost of a call by schema), else the schema."""
     name = op._schema.name.removeprefix("aten::")
     direct = getattr(torch.Tensor if name.endswith("_") else torch._C._VariableFunctions, name, None)
     if direct is not None:
         call = partial(direct, *args, **kwargs)
         try:
             return call, call()
-        except TypeError:  # told before anything is computed
+        except TypeError:  # raised before anything is computed
             pass
     call = partial(op, *args, **kwargs)
     return call, call()
@@ -170,11 +169,11 @@ def _bound(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
 @cache
 def _into(op: OpOverload) -> tuple[OpOverload, list[str]] | None:
     """The form of an operation that writes into given tensors, and their names there; None: it has none."""
-    wanted = [(a.name, str(a.type)) for a in op._schema.arguments]
+    signature = [(a.name, str(a.type)) for a in op._schema.arguments]
     for overload in map(op.overloadpacket.__getattr__, op.overloadpacket.overloads()):
         arguments = overload._schema.arguments
         names = [a.name for a in arguments if a.is_out]
-        if names and [(a.name, str(a.type)) for a in arguments if not a.is_out] == wanted:
+        if names and [(a.name, str(a.type)) for a in arguments if not a.is_out] == signature:
             return overload, names
     return None
 
@@ -188,7 +187,7 @@ def _views(op: OpOverload) -> bool:
 
 
 def _roots(nodes: list[Node]) -> dict[Node, frozenset[Node]]:
-    """By node, those whose memory its value lies in."""
+    """By node, the nodes that own the memory of its value."""
     roots: dict[Node, frozenset[Node]] = {}
     for node in nodes:
         op, shared = node.target, list[Node]()
@@ -203,7 +202,7 @@ def _roots(nodes: list[Node]) -> dict[Node, frozenset[Node]]:
 
 
 def _dying(nodes: list[Node], roots: dict[Node, frozenset[Node]]) -> dict[Node, list[Node]]:
-    """By node, the roots that nothing after it needs; what is returned never dies."""
+    """By node, the roots that no later node needs; returned values are never freed."""
     last: dict[Node, Node] = {}
     for node in nodes:
         for used in (node, *node.all_input_nodes):

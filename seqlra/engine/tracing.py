@@ -1,8 +1,7 @@
 """The update of a graph by a rule as a flat list of operations, found by running the engine itself under a tracer.
 
-Whatever rule, units and list of subgraphs the engine can run is traced as it is; only what looks at data on the way
-cannot be. What Python decides is decided once, at tracing. What is done with the list is said elsewhere:
-`seqlra.engine.recorded` replays it, `seqlra.engine.compiled` compiles it.
+Every rule, unit and list of subgraphs that the engine can run can be traced, unless its Python depends on the data:
+Python runs only once, at tracing. `seqlra.engine.recorded` replays the list, `seqlra.engine.compiled` compiles it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph, grad_of
 from seqlra.rules.base import Rule
 
-Fed = Tensor | Mapping[str, Tensor]
+Named = Tensor | Mapping[str, Tensor]
 
 
 class NotTraceable(SeqlraError):
@@ -35,38 +34,38 @@ class NotTraceable(SeqlraError):
 
 
 class Outcome:
-    """What of a `Step` outlives a traced update; computed when it is first asked for.
+    """The part of a `Step` that remains after a traced update; computed when it is first read.
 
     Attributes:
         loss, mistakes, depth, carried: see `Step`.
     """
 
-    def __init__(self, tell: Callable[[], Sequence[Tensor]], carries: tuple[str, ...]) -> None:
-        self._tell, self._carries = tell, carries
+    def __init__(self, read: Callable[[], Sequence[Tensor]], carries: tuple[str, ...]) -> None:
+        self._read, self._carries = read, carries
 
     @cached_property
-    def _told(self) -> Sequence[Tensor]:
-        return self._tell()
+    def _results(self) -> Sequence[Tensor]:
+        return self._read()
 
     @property
     def loss(self) -> Tensor:
         """As of a `Step`."""
-        return self._told[0]
+        return self._results[0]
 
     @property
     def mistakes(self) -> Tensor:
         """As of a `Step`."""
-        return self._told[1]
+        return self._results[1]
 
     @property
     def depth(self) -> Tensor:
         """As of a `Step`."""
-        return self._told[2]
+        return self._results[2]
 
     @property
     def carried(self) -> dict[str, Tensor]:
         """As of a `Step`."""
-        return dict(zip(self._carries, self._told[3:], strict=True))
+        return dict(zip(self._carries, self._results[3:], strict=True))
 
 
 @dataclass(frozen=True)
@@ -74,20 +73,20 @@ class Trace:
     """One update, traced.
 
     Attributes:
-        module: the operations; its arguments are ``[*state, *fed]``, and it returns ``[loss, mistakes, depth]`` and
+        module: the operations; its arguments are ``[*state, *batch]``, and it returns ``[loss, mistakes, depth]`` and
             what is carried, by the names ``carries``.
         state: the tensors of the graph, which stay from update to update, and every ``p.grad``.
-        fed: inputs and targets of the mini-batch that it was traced with.
+        batch: inputs and targets of the mini-batch that it was traced with.
     """
 
     module: GraphModule
     state: list[Tensor]
-    fed: list[Tensor]
+    batch: list[Tensor]
     carries: tuple[str, ...]
 
 
 Run = Callable[[list[Tensor], list[Tensor]], Callable[[], Sequence[Tensor]]]
-"""Takes the state and what is fed of one update, makes it, and returns how to tell what came of it."""
+"""Takes the state and the mini-batch, makes the update, and returns a function that returns its results."""
 
 
 class TracedUpdate(ABC):
@@ -112,46 +111,46 @@ class TracedUpdate(ABC):
         self._runs: dict[object, tuple[Run, tuple[str, ...]]] = {}
 
     @torch.no_grad()
-    def __call__(self, inputs: Fed, targets: Fed) -> Outcome:
-        """Leave the updates in ``p.grad``.
+    def __call__(self, inputs: Named, targets: Named) -> Outcome:
+        """Put the updates in ``p.grad``.
 
         Raises:
             SeqlraError: as for `update`.
             NotTraceable: what the rule does depends on the data.
         """
-        (names, fed), (wanted_names, wanted) = _flat(inputs), _flat(targets)
-        state, fed = self._state(), [*fed, *wanted]
-        key = (names, wanted_names, *[(t.shape, t.dtype, t.device) for t in fed])
+        (names, batch), (target_names, target_tensors) = _flat(inputs), _flat(targets)
+        state, batch = self._state(), [*batch, *target_tensors]
+        key = (names, target_names, *[(t.shape, t.dtype, t.device) for t in batch])
         if key not in self._runs:
-            trace = self._trace(inputs, targets, state, fed)
+            trace = self._trace(inputs, targets, state, batch)
             self._runs[key] = self._prepare(trace), trace.carries
         run, carries = self._runs[key]
-        return Outcome(run(state, fed), carries)
+        return Outcome(run(state, batch), carries)
 
     @abstractmethod
     def _prepare(self, trace: Trace) -> Run:
-        """Make something of a trace that runs; of the tensors of the trace it must leave all as they were."""
+        """Make a runnable update from a trace; all tensors of the trace must stay as they are."""
 
     def _state(self) -> list[Tensor]:
         """The tensors of the graph and every ``p.grad``, as they are now."""
         return [tensor for held in self._held for tensor in held.values()] + [grad_of(p) for p in self._parameters]
 
-    def _trace(self, inputs: Fed, targets: Fed, state: list[Tensor], fed: list[Tensor]) -> Trace:
-        with self.untouched(state):  # first without tracer: it tells what is wrong, and makes what is made but once
+    def _trace(self, inputs: Named, targets: Named, state: list[Tensor], batch: list[Tensor]) -> Trace:
+        with self.untouched(state):  # first without a tracer: reports errors, and fills caches
             update(self.graph, self.rule, inputs, targets)
-        tracer = _Tracer([*state, *fed])
+        tracer = _Tracer([*state, *batch])
         with self.untouched(state), tracer:
             step = update(self.graph, self.rule, inputs, targets)
             depth, carried = step.depth, step.carried
             if not isinstance(depth, Tensor):
                 depth = state[0].new_full((), depth)
-            told = [step.loss, step.mistakes, depth, *carried.values()]
-        return Trace(tracer.module(told), state, fed, tuple(carried))
+            results = [step.loss, step.mistakes, depth, *carried.values()]
+        return Trace(tracer.module(results), state, batch, tuple(carried))
 
     @staticmethod
     @contextmanager
     def untouched(state: Sequence[Tensor]) -> Iterator[None]:
-        """To trace, and to prepare what was traced, runs updates: what they wrote and drew is taken back."""
+        """Undo the writes and draws of the updates that tracing and preparing run."""
         before = [tensor.clone() for tensor in state]
         with torch.random.fork_rng([state[0].device] if state[0].is_cuda else []):
             try:
@@ -162,10 +161,10 @@ class TracedUpdate(ABC):
 
 
 class _Tracer(TorchDispatchMode):
-    """While it is entered, notes every operation.
+    """A context that records every operation.
 
     Args:
-        arguments: the tensors that are arguments of what is noted; others that were there before are constants.
+        arguments: the tensors that become arguments; all other tensors from before are constants.
     """
 
     def __init__(self, arguments: Sequence[Tensor]) -> None:
@@ -176,10 +175,10 @@ class _Tracer(TorchDispatchMode):
             self._known[id(tensor)] = tensor, self._graph.placeholder(f"argument_{number}")
 
     def __torch_dispatch__(self, op: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and note it.
+        """Run an operation and record it.
 
         Raises:
-            NotTraceable: another mini-batch may need something else than this.
+            NotTraceable: another mini-batch may need another operation.
         """
         kwargs = kwargs or {}
         noted = tree_map_only(Tensor, self._node, (args, kwargs))
@@ -194,7 +193,7 @@ class _Tracer(TorchDispatchMode):
         return result
 
     def module(self, returned: Sequence[Tensor]) -> GraphModule:
-        """What was noted, as a function of the arguments that returns these."""
+        """The recorded operations, as a function of the arguments that returns these."""
         self._graph.output([self._node(tensor) for tensor in returned])
         return GraphModule(self._constants, self._graph)
 
@@ -216,8 +215,8 @@ class _Tracer(TorchDispatchMode):
         written = [given[a.name] for a in arguments if a.alias_info and a.alias_info.is_write and a.name in given]
         constants = {tensor.untyped_storage()._cdata for tensor in self._constants.buffers()}
         if any(isinstance(each, Tensor) and each.untyped_storage()._cdata in constants for each in written):
-            raise NotTraceable(f"the update cannot be traced: {op} writes to a tensor that the graph does not hold")
+            raise NotTraceable(f"the update cannot be traced: {op} writes to a tensor outside the graph")
 
 
-def _flat(given: Fed) -> tuple[tuple[str, ...] | None, list[Tensor]]:
+def _flat(given: Named) -> tuple[tuple[str, ...] | None, list[Tensor]]:
     return (None, [given]) if isinstance(given, Tensor) else (tuple(given), list(given.values()))

@@ -23,7 +23,7 @@ from seqlra.rules.views import Selection
 
 @dataclass(frozen=True)
 class Step:
-    """What one update saw.
+    """One update: its forward and backward pass.
 
     Attributes:
         forward: the forward pass.
@@ -49,7 +49,7 @@ class Step:
     def mistakes(self) -> Tensor:
         """The share of predictions of the last output whose most likely class is wrong: ``(*stack,)``.
 
-        For vector targets it is 0: there is nothing to be right or wrong about.
+        For vector targets it is 0, because they have no classes.
         """
         targets = [self.backward.targets[i] for i in self.forward.graph.output_layers]
         if targets[0].dtype.is_floating_point:
@@ -83,14 +83,14 @@ def update(
 ) -> Step:
     """Run ``rule`` for one mini-batch and put its updates in ``p.grad`` of every parameter.
 
-    What was in ``p.grad`` is overwritten, so no ``zero_grad`` is needed. As with a gradient, an optimizer's
-    step subtracts the update.
+    The update overwrites ``p.grad``, so no ``zero_grad`` is needed. An optimizer's step subtracts the update, as it
+    subtracts a gradient.
 
     Args:
         graph: the network; its parameters get their updates.
         rule: the learning rule.
         inputs: see `ForwardPass`.
-        targets: the rows of each output, in the order of its copies: class indices ``(rows,)`` or
+        targets: the rows of each output, in the order of its steps: class indices ``(rows,)`` or
             vectors ``(rows, units)``; a mapping by name where there are several outputs.
 
     Raises:
@@ -104,7 +104,7 @@ def update(
 
 
 class Updates(dict[Tensor, Tensor]):
-    """By parameter, its update: a tensor of its shape that ``where`` gives, written over at its first use."""
+    """By parameter, its update: a tensor of its shape from ``where``, overwritten at its first use."""
 
     def __init__(self, where: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Updates(dict[Tensor, Tensor]):
         """Add ``scale * source^T d`` and ``scale * sum d`` for these steps of a layer.
 
         Args:
-            forward: what the sources put out.
+            forward: has the outputs of the sources.
             number, steps: which steps of which layer.
             d: their errors, ``(*stack, rows, units)``.
             rows: which rows of these steps ``d`` has; None: all of them.
@@ -140,7 +140,7 @@ class Updates(dict[Tensor, Tensor]):
             _add_sum(total, d, scale, before)
 
     def _so_far(self, parameter: Tensor) -> tuple[Tensor, int]:
-        """The update of a parameter, and what to multiply with what stands there: 0 at its first use, then 1."""
+        """The update of a parameter, and the factor for its present value: 0 at its first use, then 1."""
         total = self.get(parameter)
         if total is not None:
             return total, 1
@@ -149,7 +149,7 @@ class Updates(dict[Tensor, Tensor]):
 
 
 def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
-    """The update of every parameter, summed where names are shared, then normalized, in the tensors of ``where``."""
+    """The update of every parameter, summed over connections that share it, then normalized, in ``where``."""
     graph, rule = backward.graph, backward.rule
     mean = rule.reduction == "mean"
     scale = 1 / backward.predictions if mean else 1.0

@@ -1,6 +1,6 @@
 """Ready-made lists of subgraphs: multilayer perceptrons and Elman networks unrolled over time.
 
-What they return is an ordinary list, to be looked at, changed, or written by hand instead.
+They return an ordinary list, which you may look at, change, or write by hand.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def elman(
 ) -> list[Input | Subgraph]:
     """The list of subgraphs of an Elman network unrolled over ``steps`` steps (Appendix B, eq. 12).
 
-    With one recurrent layer it is 2T subgraphs, ``hidden[t]`` and ``output[t]`` for t = 1 .. T, whose copies
+    With one recurrent layer it is 2T subgraphs, ``hidden[t]`` and ``output[t]`` for t = 1 .. T, whose steps
     share ``W`` (input), ``V`` (recurrent), ``U`` (output) and the biases ``b`` and ``c``; ``E`` brings the error of an
     output to the hidden units of the same step. It reads ``x[t]`` and the state ``hidden[0]`` carried in. Further
     layers read the one below; names then carry the number of the layer: ``hidden1[t]``, ``W1 V1 b1 E1``.

@@ -1,7 +1,7 @@
 """The forward pass: what every subgraph computes from the inputs.
 
-Tensors are ``(*stack, rows, units)`` with ``rows = steps * batch``: the steps of a layer lie under each other,
-the first on top. The layers of an MLP have one step, so their rows are the batch.
+Tensors are ``(*stack, rows, units)`` with ``rows = steps * batch``: the rows of the first step come first, then those
+of the second, and so on. The layers of an MLP have one step, so their rows are the batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ForwardPass:
         graph: the graph.
         inputs: the rows of each input: ``(batch, units)`` for ``"x"``; ``(T * batch, units)``, under the name
             ``"x"``, for ``"x[1]" .. "x[T]"``. A leading stack axis is allowed. Tokens are integers without
-            the last axis. A lone tensor will do where the graph has one kind of input.
+            the last axis. A single tensor is enough where the graph has one kind of input.
 
     Attributes:
         h, z: for each layer of the graph, its pre-activations and outputs, ``(*stack, rows, units)``.

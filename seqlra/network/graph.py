@@ -25,8 +25,8 @@ class Graph(nn.Module):
 
     ``weights[name]`` is ``(*stack, source units, units)``, ``biases[name]`` ``(*stack, units)`` and
     ``feedback[name]`` ``(*stack, units, source units)``, a buffer, or a parameter where a rule learns it. All are zero
-    until `initialize` fills them. ``rule_state`` holds what a learning rule keeps from update to update, ``unit_state``
-    what the units have besides weights (the ``slope`` of their f, where a rule anneals it); both are buffers.
+    until `initialize` fills them. ``rule_state`` holds the state of a learning rule between updates, ``unit_state``
+    the state of the units besides weights (the ``slope`` of their f, where a rule anneals it); both are buffers.
 
     Args:
         nodes: the list, e.g. from `mlp`.
@@ -87,22 +87,22 @@ class Graph(nn.Module):
         self._declare(self.feedback, name, shape)
 
     def declare_state(self, name: str, tensor: Tensor) -> None:
-        """Keep a tensor of one model in ``rule_state``, for every model of the stack; what had its name is replaced."""
+        """Store a tensor of one model in ``rule_state``, for every model of the stack; replace an old one."""
         self.rule_state[name] = self._for_each_model(tensor)
 
     def state(self, name: str, rule: str) -> Tensor:
-        """What that rule keeps in ``rule_state`` by that name.
+        """The tensor that the rule stores in ``rule_state`` under that name.
 
         Raises:
             SeqlraError: it is not there, because the graph was not initialized for the rule.
         """
         if name not in self.rule_state:
-            raise SeqlraError(f"{rule} keeps {name!r} with the graph: initialize(graph, seed, ..., rule=the rule)")
+            raise SeqlraError(f"{rule} stores {name!r} with the graph: initialize(graph, seed, ..., rule=the rule)")
         return self.rule_state[name]
 
     @property
     def slope(self) -> Tensor | None:
-        """m of hidden units ``z = f(m h)``, ``(*stack, 1, 1)``; None where it is 1."""
+        """The slope m of hidden units ``z = f(m h)``, ``(*stack, 1, 1)``; None where it is 1."""
         return self.unit_state.get("slope")
 
     def declare_slope(self) -> None:
@@ -151,7 +151,7 @@ class Graph(nn.Module):
         outputs = {subgraph.name for subgraph in self.outputs}
         for node in self.nodes:
             if node.name in seen:
-                raise SeqlraError(f"the name {node.name!r} stands twice in the list of subgraphs")
+                raise SeqlraError(f"the name {node.name!r} appears twice in the list of subgraphs")
             for read in node.reads if isinstance(node, Subgraph) else ():
                 if read.source not in seen:
                     raise SeqlraError(

@@ -1,7 +1,7 @@
 """Finding the layers of a list: the time steps of one subgraph, which run as one.
 
-The steps of a subgraph are named ``hidden[1]``, ``hidden[2]``, ... and share their weights. Those that also read
-alike form one `Layer`: their tensors lie under each other as ``steps * batch`` rows, and one product serves them all.
+The steps of a subgraph are named ``hidden[1]``, ``hidden[2]``, ... and share their weights. Steps with the same
+connections form one `Layer`: their tensors are stacked as ``steps * batch`` rows, and one product serves all of them.
 A subgraph without a step, like every one of an MLP, is a layer of one step.
 
 Rows lie in *buffers* and are counted in *blocks* of one batch. ``hidden[0]`` (an input: the state carried in) and the
@@ -32,8 +32,8 @@ class ConnectionInto:
 
 @dataclass(frozen=True)
 class ConnectionOutOf:
-    """The other end of a `ConnectionInto`: steps ``steps`` of a layer are read by steps ``reader_steps`` of the layer
-    number ``reader``."""
+    """The other end of a `ConnectionInto`: steps ``reader_steps`` of the layer number ``reader`` read steps ``steps``
+    of this layer."""
 
     reader: int
     connection: ConnectionInto
@@ -46,7 +46,7 @@ class ConnectionOutOf:
         return self.reader_steps.start - self.steps.start
 
     def within(self, steps: range) -> ConnectionOutOf | None:
-        """The part of it that goes out of these steps; None where there is none."""
+        """The part of the connection that starts at these steps; None where there is none."""
         low, high = max(steps.start, self.steps.start), min(steps.stop, self.steps.stop)
         if low >= high:
             return None
@@ -57,8 +57,8 @@ class ConnectionOutOf:
 class Layer:
     """Time steps of one subgraph that run as one: blocks ``first .. first + steps - 1`` of the buffer ``name``.
 
-    ``subgraph`` is the first of them and speaks for all. The steps of a ``recurrent`` layer read each other, so their
-    forward pass walks through time; everything else about them is still one product.
+    ``subgraph`` is the first of them and represents all. The steps of a ``recurrent`` layer read each other, so their
+    forward pass runs step by step; everything else about them is still one product.
     """
 
     name: str
@@ -76,12 +76,12 @@ class Layer:
 
     @cached_property
     def recurrent_connections(self) -> tuple[ConnectionInto, ...]:
-        """Those over which its steps read each other, one after the other."""
+        """The connections over which its steps read each other, one after the other."""
         return tuple(c for c in self.into if self.recurrent and c.source == self.name)
 
     @cached_property
     def feedforward_connections(self) -> tuple[ConnectionInto, ...]:
-        """The others, whose sources are there before it runs."""
+        """The connections whose sources are computed before the layer runs."""
         return tuple(c for c in self.into if c not in self.recurrent_connections)
 
 
@@ -130,8 +130,8 @@ class Layout:
 
     @cached_property
     def allocated(self) -> dict[str, Buffer]:
-        """The buffers that must be there before anything writes to them: their blocks come from several places (states
-        carried in, a recurrence, several layers), or from one layer of several steps."""
+        """The buffers that must be allocated before anything writes to them: their blocks come from several places
+        (states carried in, a recurrence, several layers), or from one layer of several steps."""
         return {
             name: buffer
             for name, buffer in self.buffers.items()
@@ -177,7 +177,7 @@ def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
     places = {}
     for name, entries in steps.items():
         if len(entries) > 1 and min(entries)[0] < 0:
-            raise SeqlraError(f"{name!r} stands in the list both with and without a step")
+            raise SeqlraError(f"{name!r} appears in the list both with and without a step")
         places.update({full: (name, block) for block, (_, full) in enumerate(sorted(entries))})
     return places
 
@@ -195,7 +195,7 @@ def _buffers(nodes: Sequence[Input | Subgraph], places: dict[str, Place]) -> dic
         name, block = places[node.name]
         seen = buffers.get(name, Buffer(node.units, 0, ()))
         if seen.units != node.units:
-            raise SeqlraError(f"the copies of {name!r} have {seen.units} and {node.units} units")
+            raise SeqlraError(f"the steps of {name!r} have {seen.units} and {node.units} units")
         given = (block,) if isinstance(node, Input) else ()
         buffers[name] = Buffer(node.units, seen.blocks + 1, tuple(sorted(seen.inputs + given)))
     return buffers

@@ -114,7 +114,7 @@ OUTPUT_LOSSES: dict[str, OutputLoss] = {
 
 
 def local_loss(loss: str | LocalLoss) -> LocalLoss:
-    """The local loss of that name; a `LocalLoss` of one's own passes through."""
+    """The local loss of that name; a `LocalLoss` of your own is returned as it is."""
     if isinstance(loss, LocalLoss):
         return loss
     if loss not in LOCAL_LOSSES:
@@ -123,7 +123,7 @@ def local_loss(loss: str | LocalLoss) -> LocalLoss:
 
 
 def output_loss(loss: str | OutputLoss) -> OutputLoss:
-    """The output loss of that name; an `OutputLoss` of one's own passes through."""
+    """The output loss of that name; an `OutputLoss` of your own is returned as it is."""
     if isinstance(loss, OutputLoss):
         return loss
     if loss not in OUTPUT_LOSSES:
@@ -132,7 +132,7 @@ def output_loss(loss: str | OutputLoss) -> OutputLoss:
 
 
 NOT_ASKED = -100
-"""The class index that stands where no prediction is asked, as ``ignore_index`` of torch's cross-entropy."""
+"""The class index where no prediction is asked, as ``ignore_index`` of torch's cross-entropy."""
 
 
 def asked(t: Tensor) -> Tensor:
@@ -145,8 +145,8 @@ def asked(t: Tensor) -> Tensor:
 def masked(loss: str | OutputLoss) -> OutputLoss:
     """The same loss for targets some of which are missing: -100 for a class index, NaN for a vector.
 
-    A prediction that is not asked has loss 0 and error 0, and a mean is over those that are asked. It serves
-    sequences of different lengths. The plain loss does without these checks, because most tasks ask everywhere.
+    A prediction without a target has loss 0 and error 0, and a mean is over the predictions with one. This is for
+    sequences of different lengths. The plain loss skips these checks, because most tasks have a target everywhere.
 
     Raises:
         SeqlraError: an unknown name.
@@ -164,5 +164,5 @@ def masked(loss: str | OutputLoss) -> OutputLoss:
 
 
 def _filled(t: Tensor) -> Tensor:
-    """The targets with 0 for those that are missing."""
+    """The targets, with 0 in place of missing ones."""
     return t.nan_to_num(nan=0.0) if t.dtype.is_floating_point else t.masked_fill(t == NOT_ASKED, 0)

@@ -1,4 +1,4 @@
-"""Pickling of units and losses, whose functions are mostly lambdas: those that have a name here go by that name."""
+"""Pickling of units and losses. Their functions are mostly lambdas, so those with a name here are pickled by name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def by_name(
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """What ``__reduce__`` returns: ``make(*name)`` where that gives it back, else all its fields.
 
-    Functions of one's own must then be importable, as for every pickle.
+    Your own functions must then be importable, as for every pickle.
     """
     return (make, name) if known else (type(of), tuple(getattr(of, field.name) for field in fields(of)))

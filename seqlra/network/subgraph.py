@@ -1,4 +1,4 @@
-"""The computation subgraph (Section 2.3), the entry of which every network is a list."""
+"""The computation subgraph (Section 2.3). Every network is a list of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqlra.network.units import Activation, Discretizer, activation, discretize
 class Input:
     """A tensor ``(..., batch, units)`` that the graph reads but does not compute.
 
-    For tokens, give the size of the vocabulary as ``units`` and feed integers ``(..., batch)``.
+    For tokens, give the size of the vocabulary as ``units`` and pass integers ``(..., batch)``.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Subgraph:
     """One computation subgraph: ``h = sum(source @ W) + b``, ``z = f(h)``, ``z* = g(z)``, and a loss.
 
     Args:
-        name: its name; ``"hidden[3]"`` says that it is the copy of ``hidden`` at step 3.
+        name: its name; ``"hidden[3]"`` says that it is ``hidden`` at step 3.
         units: how many units it has.
         reads: what it reads, each a `Connection` or just the name of an input or an earlier subgraph,
             which gets weights and feedback of its own.

@@ -1,6 +1,6 @@
 """The units of the paper: activations ``f`` with their derivative, discretizers ``g``.
 
-A subgraph computes ``z = f(h)`` and hands ``z* = g(z)`` on (Section 2.3.2). Targets are set for
+A subgraph computes ``z = f(h)`` and passes ``z* = g(z)`` on (Section 2.3.2). Targets are set for
 ``z``, so ``g`` needs no derivative. Every function here is elementwise or works on the last axis,
 for tensors of any leading shape ``(..., units)``.
 """
@@ -25,9 +25,9 @@ from seqlra.network.scalars import scalar
 class Activation:
     """A differentiable unit: ``z = f(h)``.
 
-    ``derivative(h, z)`` returns ``f'(h)``. It is handed both the pre-activation and the output,
-    because for many units the output is the cheaper way to it (tanh: ``1 - z**2``). At a kink the
-    right-hand derivative is meant: with relu6'(0) = 0 a network that starts from zero is dead.
+    ``derivative(h, z)`` returns ``f'(h)``. It gets both the pre-activation and the output,
+    because the output often gives it at less cost (tanh: ``1 - z**2``). At a kink it is the
+    right-hand derivative: with relu6'(0) = 0 a network that starts from zero is dead.
     """
 
     name: str
@@ -72,7 +72,7 @@ def _between(h: Tensor, low: float, high: float) -> Tensor:
 
 def _tanh(h: Tensor) -> Tensor:
     """Hyperbolic tangent; in single precision on the CPU as 2 sigmoid(2 h) - 1, which torch computes in less than half
-    the time of its tanh and to 2e-7 of it (`tests/test_units.py`)."""
+    the time of its tanh, with a difference of at most 2e-7 (`tests/network/test_units.py`)."""
     if h.is_cuda or h.dtype != torch.float32:
         return torch.tanh(h)
     return torch.add(scalar(-1.0, h), (h + h).sigmoid_(), alpha=2)
@@ -155,7 +155,7 @@ DISCRETIZERS: dict[str, str] = {name: make(1).about for name, make in _DISCRETIZ
 
 
 def activation(unit: str | Activation) -> Activation:
-    """The activation of that name; an `Activation` of one's own passes through."""
+    """The activation of that name; an `Activation` of your own is returned as it is."""
     if isinstance(unit, Activation):
         return unit
     if unit not in ACTIVATIONS:
@@ -166,7 +166,7 @@ def activation(unit: str | Activation) -> Activation:
 def discretizer(unit: str | Discretizer | None, block: int = 4) -> Discretizer | None:
     """The discretizer of that name, competing in blocks of ``block`` units where it competes.
 
-    ``None`` and ``"none"`` mean ``g(z) = z``; a `Discretizer` of one's own passes through.
+    ``None`` and ``"none"`` mean ``g(z) = z``; a `Discretizer` of your own is returned as it is.
     """
     if unit is None or unit == "none":
         return None
@@ -177,6 +177,6 @@ def discretizer(unit: str | Discretizer | None, block: int = 4) -> Discretizer |
     return _discretizer(unit, _DISCRETIZERS[unit](block).block)
 
 
-@cache  # copies over time are alike only if they have the same g, not just equal ones
+@cache  # time steps form one layer only if they have the same g, not just equal ones
 def _discretizer(name: str, block: int) -> Discretizer:
     return _DISCRETIZERS[name](block)

@@ -1,7 +1,7 @@
 """A cell: one setting that the paper trains, by name, and how long.
 
-The same cell may stand in several tables and figures (the curves of Figure 4 are a column of Table 1), and is trained
-once. Its name says what it is; settings that the paper leaves open stand where the cell is made, with their reason.
+Several tables and figures may use the same cell (the curves of Figure 4 are a column of Table 1); it is trained once.
+Its name describes it. Settings that the paper leaves open are where the cell is made, with their reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Machine:
-    """What cells run on, and where their data is; none of it changes what is computed but for rounding.
+    """The hardware of the cells, and the place of their data; it changes results only by rounding.
 
     Args:
         device, threads: as of a `Config`.
@@ -46,8 +46,8 @@ class Cell:
         name: fit for a folder, without epochs and seed.
         options: as of `configure`, for ``rnn`` where the data is a text.
         rule: settings of the rule.
-        after: a cell whose chosen weights this one starts from.
-        epochs: where the cell is always trained so long, whatever the scale; else None.
+        after: the cell from whose chosen weights this one starts.
+        epochs: the epochs of this cell at every scale; None: those of the scale.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Cell:
     epochs: int | None = None
 
     def at(self, scale: Scale) -> Scale:
-        """How long this cell is trained at a scale."""
+        """The epochs of this cell at a scale."""
         return scale if self.epochs is None else replace(scale, epochs=self.epochs)
 
     def config(self, epochs: int, seed: int, machine: Machine, start: str | None = None) -> Config:

@@ -1,4 +1,4 @@
-"""What the paper claims, and whether it holds here: each claim asks the runs in the store, and says what it saw.
+"""The claims of the paper, and whether they hold here: each claim reads the runs in the store, and reports its numbers.
 
 Where a claim compares rules, it does so at equal epochs: the most that all of them have.
 """
@@ -19,17 +19,17 @@ from seqlra.paper.reproduction import Found, Reproduction
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim holds here, and what was seen."""
+    """Whether a claim holds here, and the numbers behind it."""
 
     holds: bool
     seen: str
 
 
 Judge = Callable[[Reproduction], Verdict | None]
-"""None where the runs that it takes are not there."""
+"""None if the runs that it needs do not exist."""
 
 CHANCE = 85.0
-"""Percent: a network of ten classes with more error has learned nothing to speak of."""
+"""Percent: a network of ten classes with more error has learned almost nothing."""
 
 
 def _mean(found: Found, figure: str = "test_error") -> float:
@@ -283,11 +283,11 @@ CLAIMS: dict[str, tuple[str, Judge]] = {
     "what LRA learned separates the classes, in every latent layer": ("Figure 6", _separates),
     "LRA's updates are within 90 degrees of backprop's": ("Figure 7", _descends),
 }
-"""The claims, where they stand, and how they are asked for."""
+"""The claims, their place in the paper, and their tests."""
 
 
 class Claims(Exhibit):
-    """Every claim with its verdict; nothing of its own is trained."""
+    """Every claim with its verdict; it trains nothing."""
 
     name = "claims"
     title = "what of the paper holds here"

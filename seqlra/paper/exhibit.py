@@ -1,4 +1,4 @@
-"""What every table and figure of the paper has here: cells to train, figures beside the paper's, a picture."""
+"""The interface of every table and figure of the paper: cells to train, our figures and the paper's, a picture."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Entry:
     """One figure beside the paper's.
 
     Args:
-        name: of what, with every word that its row and column say.
-        figures: ours, one a seed.
+        name: the words of its row and column.
+        figures: ours, one for each seed.
         paper: the paper's; None where it has none.
         epochs: of training.
     """
@@ -72,8 +72,8 @@ class Exhibit(ABC):
     """A table or figure.
 
     Attributes:
-        name: "table1" and so on; title: what it shows, with its section.
-        quick, paper: the scales that it is run at.
+        name: "table1" and so on; title: its subject, with the section.
+        quick, paper: its scales.
     """
 
     name: ClassVar[str]
@@ -83,14 +83,14 @@ class Exhibit(ABC):
 
     @abstractmethod
     def cells(self) -> list[Cell]:
-        """What has to be trained for it, what matters most first."""
+        """The cells to train, the most important first."""
 
     def measure(self, reproduction: Reproduction, cells: Sequence[Cell]) -> None:
-        """What has to be measured of these cells once they are trained; what is measured already is not again."""
+        """Measure these cells after training, except what is measured already."""
 
     @abstractmethod
     def page(self, reproduction: Reproduction) -> Page | None:
-        """What is there so far; None where there is nothing."""
+        """The results so far; None if there are none."""
 
     def draw(self, reproduction: Reproduction, path: Path) -> bool:
         """Draw its picture; returns whether it has one, so far."""
@@ -104,7 +104,7 @@ def entry(name: str, found: Found, figure: str, paper: float | None = None) -> E
 
 
 def what_ran(founds: Iterable[Found | None]) -> str:
-    """How many runs there were, of how many epochs and seeds, on what, in how much time."""
+    """The number of runs, their epochs and seeds, the machines, and the time."""
     known = [found for found in founds if found is not None]
     outcomes = [outcome for found in known for outcome in found.outcomes]
     seconds = math.fsum(outcome["train_seconds"] for outcome in outcomes)
@@ -123,7 +123,7 @@ def _range(values: Sequence[int]) -> str:
 
 
 def write(exhibit: Exhibit, reproduction: Reproduction) -> Page | None:
-    """Write ``NAME.md``, ``NAME.json`` and ``NAME.png`` into the folder, of what is there so far.
+    """Write ``NAME.md``, ``NAME.json`` and ``NAME.png`` into the folder, from the results so far.
 
     Raises:
         SeqlraError: results are damaged.

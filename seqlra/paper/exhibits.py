@@ -30,11 +30,11 @@ EXHIBITS: dict[str, Exhibit] = {
     )
 }
 APART = ("tiny-shakespeare", "rnn-settings")
-"""Those that are no part of "all": they need a text that the paper does not use, and long training."""
+"""Exhibits that are not part of "all": they need a text that the paper does not use, and long training."""
 
 
 def exhibits(name: str) -> list[Exhibit]:
-    """The one of that name; of "all" every one but those of `APART`.
+    """The exhibit of that name; for "all" every exhibit except those of `APART`.
 
     Raises:
         SeqlraError: there is none.

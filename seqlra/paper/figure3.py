@@ -40,7 +40,7 @@ backprop has its default step size here; the last panel has the paper's, taken f
 
 
 def linearized(weights: Mapping[str, Tensor], layer: int = LAYER) -> Tensor:
-    """What each unit of a layer would see if no layer below had a nonlinearity: ``W1 W2 .. (pixels, units)``."""
+    """The filters of a layer if no layer below had a nonlinearity: ``W1 W2 .. (pixels, units)``."""
     return reduce(torch.matmul, [weights[f"weights.W{number}"] for number in range(1, layer + 1)])
 
 
@@ -105,7 +105,7 @@ class Figure3(Exhibit):
 
 
 def _runs(reproduction: Reproduction) -> dict[str, tuple[RunDirectory, ...]]:
-    """The runs that came to their end, by their words in the picture."""
+    """The finished runs, by their words in the picture."""
     founds = {label: reproduction.found(cell, cell.epochs) for label, cell in CELLS.items()}
     done = {label: tuple(run for run in found.runs if run.result.exists()) for label, found in founds.items() if found}
     return {label: runs for label, runs in done.items() if runs}

@@ -38,8 +38,8 @@ class Figure4(Exhibit):
 
     def cells(self) -> list[Cell]:
         """LRA-fdbk first."""
-        wanted = [LABELS[rule] for rule in reversed(RULES)]
-        return [found for label in wanted for _, other, found in each(GRID) if other == label]
+        labels = [LABELS[rule] for rule in reversed(RULES)]
+        return [found for label in labels for _, other, found in each(GRID) if other == label]
 
     def page(self, reproduction: Reproduction) -> Page | None:
         """One row for each curve, one column for each of `EPOCHS`."""
@@ -63,6 +63,6 @@ class Figure4(Exhibit):
 NOTE = (
     "Error on the validation images in percent; the paper shows it on the test images, without figures. Of LRA-fdbk it "
     f"says: about {ABOUT['mnist']:g}% on MNIST and under {ABOUT['fashion_mnist']:g}% on Fashion MNIST within {WITHIN} "
-    "epochs (in brackets, with the difference, once we are there), while the others struggle to get there within 100, "
-    "but for DFA with tanh. Step sizes are those of Table 1."
+    "epochs (in brackets, with the difference, if we have them), while the other rules struggle to get there within "
+    "100, except DFA with tanh. Step sizes are those of Table 1."
 )

@@ -1,4 +1,4 @@
-"""Figure 5: how deep credit assignment goes where the walk back stops at what is aligned already."""
+"""Figure 5: the depth of credit assignment when the backward pass stops at subgraphs that are aligned already."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from seqlra.paper.table1 import UNITS, cell
 
 # the paper does not say which epsilon it used, nor for what it is asked: here for each sample of each subgraph
 HALTING: Mapping[str, Any] = {"epsilon": 0.0, "epsilon_output": 0.03}
-"""Settings of LRA-fdbk that let its walk stop: at the output, for a sample that is right already. Of those tried
-(``results/tuning.json``) it keeps the error of tanh on MNIST, and lets the depth start highest."""
+"""Settings with which LRA-fdbk stops: at the output, for a sample that is right already. Of those tried
+(``results/tuning.json``) they leave the error of tanh on MNIST as it is, and start with the largest depth."""
 
 STD = 0.025
-"""Of the initial weights; the paper does not say which of Table 1's these networks had."""
+"""Of the initial weights; the paper does not say which column of Table 1 these networks are from."""
 
 
 def whole(data: str, unit: str) -> Cell:
-    """The network whose walk never stops: a cell of Table 1."""
+    """The network whose backward pass never stops: a cell of Table 1."""
     return cell(data, unit, "lra-fdbk", STD)
 
 
 def halting(data: str, unit: str) -> Cell:
-    """The same, where the walk stops."""
+    """The same, where the backward pass stops."""
     base = whole(data, unit)
     return replace(base, name=f"{base.name}-halting", rule={**base.rule, **HALTING})
 
@@ -43,7 +43,7 @@ GRID: Grid = [
     ]
 ]
 WHOLE = {halting(data, unit).name: whole(data, unit) for data in TITLES for unit in UNITS}
-"""By the name of a cell that halts, the one that does not."""
+"""By the name of a cell that halts, the cell that does not."""
 
 DEPTH = len(whole("mnist", "tanh").options["hidden"]) + 1
 """The subgraphs of these networks: how deep backprop always goes."""
@@ -113,7 +113,7 @@ HEADER = (
 NOTE = (
     f"Depth: how many of the {DEPTH} subgraphs are updated for a prediction, on average over an epoch, where LRA-fdbk "
     f"stops at {', '.join(f'{name} {value}' for name, value in HALTING.items())}; the paper does not state its "
-    "epsilon. Nor has it figures here; it says: all subgraphs are updated at first, fewer after about five epochs, and "
-    "of tanh networks in the end one or none. The last two columns are Table 1's cell of the same weights, whose walk "
+    "epsilon. It prints no figures here; it says: all subgraphs are updated at first, fewer after about five epochs, "
+    "and of tanh networks in the end one or none. The last two columns are Table 1's cell with the same weights, which "
     "never stops. Errors in percent."
 )

@@ -54,7 +54,7 @@ class Latent:
     Attributes:
         places: for each layer where its images are in the plane, ``(layers, images, 2)``.
         classes: of the images, ``(images,)``.
-        right: for each layer the share of images, in percent, whose nearest neighbors there have mostly its class.
+        right: for each layer the share of images, in percent, for which most nearest neighbors have the same class.
     """
 
     places: NDArray[np.float32]
@@ -63,7 +63,7 @@ class Latent:
 
     @staticmethod
     def read(path: Path) -> Latent:
-        """What `write` wrote.
+        """Read what `write` wrote.
 
         Raises:
             SeqlraError: it is damaged.
@@ -86,14 +86,14 @@ class Latent:
 
 @torch.no_grad()
 def hidden_layers(graph: Graph, x: Tensor) -> list[NDArray[np.float32]]:
-    """What each hidden layer puts out for images ``(n, pixels)``: ``(n, units)``."""
+    """The output of each hidden layer for images ``(n, pixels)``: ``(n, units)``."""
     activity = ForwardPass(graph, x)
     hidden = (i for i, layer in enumerate(graph.layers) if not layer.subgraph.is_output)
     return [activity.output(i).float().cpu().numpy() for i in hidden]
 
 
 def lay_out(layers: Sequence[NDArray[np.float32]], classes: NDArray[np.int64], threads: int) -> Latent:
-    """Each layer by Barnes-Hut t-SNE (van der Maaten 2013) in the plane, and how its classes lie apart in itself."""
+    """Each layer by Barnes-Hut t-SNE (van der Maaten 2013) in the plane, and how well its classes are separated."""
     # they take a second to import, and only this figure needs them
     from sklearn.manifold import TSNE
     from sklearn.neighbors import KNeighborsClassifier
@@ -135,7 +135,7 @@ class Figure6(Exhibit):
                 lay_out(layers, images.t[:many].cpu().numpy(), machine.threads).write(path)
 
     def page(self, reproduction: Reproduction) -> Page | None:
-        """How well each layer has the classes apart: a number for what the picture shows."""
+        """How well each layer separates the classes: a number for what the picture shows."""
         known = self._latent(reproduction)
         if not known:
             return None
@@ -183,7 +183,7 @@ class Figure6(Exhibit):
         return FEW if found is None or found.epochs < self.paper.epochs else None
 
     def _kept(self, reproduction: Reproduction, cell: Cell, run: RunDirectory) -> Path:
-        """Where what was measured of a run is kept: with it, so that they go together."""
+        """The file of the measurements of a run, in its folder."""
         return run.path / f"latent-{self._images(reproduction, cell) or 'all'}.npz"
 
     def _latent(self, reproduction: Reproduction) -> dict[str, Latent]:

@@ -22,7 +22,7 @@ RIGHT_ANGLE = 90.0
 
 
 def measured_at(found: Found) -> list[int]:
-    """After how many updates each angle was measured: at the first update of an epoch, as an epoch has `EVERY`."""
+    """The updates before each measurement: it is at the first update of an epoch, because an epoch has `EVERY`."""
     longest = max(found.histories, key=len)
     return [0, *(row["step"] for row in longest)][: len(longest)]
 
@@ -36,7 +36,7 @@ class Figure7(Exhibit):
     paper = Table4.paper
 
     def cells(self) -> list[Cell]:
-        """The one run, which Table 4 has, too."""
+        """One run, shared with Table 4."""
         return [CELL]
 
     def page(self, reproduction: Reproduction) -> Page | None:

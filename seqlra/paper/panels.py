@@ -1,4 +1,4 @@
-"""What the figures that show curves share: a grid of panels, each with a curve for each of some cells, by epoch."""
+"""Common code of the figures with curves: a grid of panels, each with one curve by epoch for each of its cells."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def each(grid: Grid) -> Iterator[tuple[str, str, Cell]]:
 
 
 def curves(found: Found, key: str, label: str = "") -> Curves:
-    """What the rows of ``metrics.jsonl`` hold by that name, seed by seed; nan where an epoch has none."""
+    """The values of that name in the rows of ``metrics.jsonl``, seed by seed; nan if an epoch has none."""
     return Curves(label, [[_number(row.get(key)) for row in history] for history in found.histories])
 
 
@@ -100,7 +100,7 @@ def _draw_panel(reproduction: Reproduction, panel: Panel, axes: Axes, key: str, 
 def by_epochs(
     reproduction: Reproduction, grid: Grid, key: str, wanted: Sequence[int], papers: Mapping[str, float] | None = None
 ) -> tuple[list[Row], list[Entry]]:
-    """What the curves are at, after the wanted epochs that any has come to: rows below a header, and as entries.
+    """The values of the curves after the given epochs, if any curve has them: rows below a header, and entries.
 
     Args:
         reproduction, grid, key: as of `draw`.
@@ -119,7 +119,7 @@ def by_epochs(
 
 
 def _after(epoch: int, name: str, found: Curves, papers: Mapping[str, float]) -> Entry | None:
-    """The figure after an epoch, over the seeds that came so far."""
+    """The figure after an epoch, over the seeds that reached it."""
     figures = tuple(seed[epoch - 1] for seed in found.values if len(seed) >= epoch)
     name = f"{name}, epoch {epoch}"
     return Entry(name, figures, papers.get(name), epoch) if figures else None

@@ -1,4 +1,4 @@
-"""What goes from a store of runs into a folder that is kept: pages, pictures, and what was run."""
+"""Publishing of a store of runs: its pages, its pictures, and a list of the runs."""
 
 from __future__ import annotations
 

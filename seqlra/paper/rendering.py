@@ -105,7 +105,7 @@ def bench_table(name: str, measured: Mapping[str, Any]) -> str:
 
 
 POSTERIOR = {"posterior": "100 samples", "one_draw": "one draw", "mean_field": "mean field"}
-"""How a stochastic network was asked, with the words of the table."""
+"""How a stochastic network was evaluated, with the words of the table."""
 
 HEAD = """# What was measured
 

@@ -1,4 +1,4 @@
-"""The store of the paper's runs: what is done stays, what was stopped goes on, what a table needs is found there.
+"""The store of the paper's runs: finished runs stay, stopped runs continue, and tables find their runs here.
 
 A run of a cell is ``<cell>-<epochs>ep-seed<k>/``. Cells that can be trained together are: see
 `seqlra.sweeps.run_store.groups`.
@@ -46,7 +46,7 @@ class Found:
         return [run.read_metrics() for run in self.runs]
 
     def figure(self, name: str) -> dict[str, Any]:
-        """A figure of the outcomes over the seeds: see `spread`."""
+        """A figure of the results over the seeds: see `spread`."""
         return spread(outcome.get(name) for outcome in self.outcomes)
 
     @property
@@ -60,7 +60,7 @@ class Reproduction(RunStore):
     """The folder of the paper's runs, and of the tables and figures made from them.
 
     Args:
-        path: where it is; made where it is not there yet.
+        path: the folder; created if it does not exist.
         machine: what new runs run on.
     """
 
@@ -69,7 +69,7 @@ class Reproduction(RunStore):
         self.machine = machine
 
     def groups(self, cells: Sequence[Cell], scale: Scale) -> list[Group]:
-        """All runs that the cells need at a scale, those together that are trained together, sources first.
+        """All runs that the cells need at a scale, grouped as they are trained together, sources first.
 
         Raises:
             SeqlraError: a run of that name is there already, with other settings.
@@ -101,7 +101,7 @@ class Reproduction(RunStore):
         super().train(group, members, watching)
 
     def lengths(self, cell: Cell) -> set[int]:
-        """Of how many epochs there are finished runs of a cell."""
+        """The epochs of the finished runs of a cell."""
         return set(self._finished(cell))
 
     def found(self, cell: Cell, epochs: int | None = None) -> Found | None:

@@ -1,4 +1,4 @@
-"""Beyond the paper: what helps an Elman RNN on Tiny Shakespeare, and what does not. One setting changed at a time."""
+"""Beyond the paper: which settings help an Elman RNN on Tiny Shakespeare, changed one at a time."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Table1(Exhibit):
     paper = Scale(epochs=100, seeds=3)
 
     def cells(self) -> list[Cell]:
-        """The headline first, so that a run that is stopped has it."""
+        """The headline first, so that a stopped run has it."""
         return [
             cell(data, unit, rule, std) for rule in reversed(RULES) for data in DATA for unit in UNITS for std in STDS
         ]

@@ -23,7 +23,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "signum": {"activation": "tanh", "discretizer": "sign"},
 }
 """The unit f of each network, and what competes or discretizes above it. The step size of softplus is our choice: its
-units have no upper bound, and with that of the others they run off."""
+units have no upper bound, and diverge with the step size of the other networks."""
 
 STEP_SIZE = 0.0002
 """Of Adam; Section 3.3 does not state it, Section 3.5 has this one."""

@@ -1,4 +1,4 @@
-"""What exhibits beyond the paper share: variants of one setting, one row each."""
+"""Common code of the exhibits beyond the paper: variants of one setting, one row each."""
 
 from __future__ import annotations
 

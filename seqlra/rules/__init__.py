@@ -83,7 +83,7 @@ def rule_class(name: str) -> type[Rule]:
 
 
 def rule(name: str, **settings: object) -> Rule:
-    """The rule of that name with these settings; the others keep their defaults.
+    """The rule of that name with these settings; all other settings have their defaults.
 
     Raises:
         SeqlraError: an unknown rule, or a setting that it does not have or that makes no sense.
@@ -95,5 +95,5 @@ def rule(name: str, **settings: object) -> Rule:
             raise SeqlraError(f"rule {name!r} has no setting {setting!r}; it has: {', '.join(known)}")
     try:
         return wanted(**settings)  # type: ignore[arg-type]
-    except TypeError as error:  # a word where a number is wanted
+    except TypeError as error:  # a word in place of a number
         raise SeqlraError(f"rule {name!r} cannot be made of {settings}: {error}") from error

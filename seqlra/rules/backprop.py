@@ -16,8 +16,8 @@ from seqlra.rules.window import Windowed
 class Backprop(Windowed, Rule):
     """The exact gradient of the output loss: ``d = (d_above @ W^T) * f'(h)``, across time too (BPTT).
 
-    Where a discretizer g stands on the way, its derivative is taken as 1. With a window of w steps it is truncated
-    BPTT, the graph cut w steps back from every step.
+    The derivative of a discretizer g is taken as 1. With a window of w steps it is truncated BPTT: the graph is cut w
+    steps back from every step.
     """
 
     name: ClassVar[str] = "backprop"

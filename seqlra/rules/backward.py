@@ -1,8 +1,9 @@
 """The backward pass: from the outputs back to the first layer, the same for every rule.
 
-Errors go from layer to layer; a layer takes all its time steps at once. Where an error crosses a connection of a layer
-with itself, from later steps, there are two ways. The whole walk goes back step by step. A *window* of w steps goes
-over all layers w + 1 times, every time with all steps at once: an error that starts at step t gets as far as t - w.
+Errors go from layer to layer; a layer takes all its time steps at once. Errors that cross a connection of a layer with
+itself come from later steps, and there are two ways to compute them. The whole walk goes back step by step. A *window*
+of w steps goes over all layers w + 1 times, each time with all steps at once: an error that starts at step t reaches
+step t - w.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ class BackwardPass:
 
     Attributes:
         forward: the forward pass before it.
-        targets: by layer, what the data asks of an output; LRA-diff and DTP keep here what they ask of a hidden layer.
+        targets: by layer, the targets of an output; LRA-diff and DTP store the targets of hidden layers here.
         errors: by layer, ``d = dL/dh (*stack, rows, units)``; None where no error came.
-        messages: by layer, what crosses the connections into it: mostly the same.
+        messages: by layer, what crosses the connections into it: in most cases the same.
         rows: by layer, which rows ``errors`` has; None: all of them.
-        active: by layer, 1 for those of the rows of ``errors`` ``(*stack, rows)`` with which the rule goes on, 0 where
-            it halted; None: all.
-        predictions: rows of the outputs, over which a mean update is the mean.
+        active: by layer ``(*stack, rows)``, 1 for the rows of ``errors`` with which the rule goes on, 0 where it
+            halted; None: all.
+        predictions: the number of rows of the outputs; a mean update is the mean over them.
     """
 
     ROWS_AT_ONCE = 256
-    """On the CPU a long chain of elementwise operations goes over blocks of rows that stay in its cache, rather than
-    through main memory at every link."""
+    """On the CPU a long chain of elementwise operations runs over blocks of rows that stay in its cache, rather than
+    through main memory at every operation."""
 
     WORTH_IT = 0.9
-    """Rows leave the computation once no more than this share of them is left: picking rows out costs time, too. With
-    the last of them the pass ends."""
+    """Rows leave the computation once at most this share of them is active, because selecting rows costs time, too.
+    The pass ends when no row is left."""
 
     def __init__(self, rule: Rule, forward: ForwardPass, targets: Tensor | Mapping[str, Tensor]) -> None:
         self.rule, self.forward, self.graph = rule, forward, forward.graph
@@ -66,7 +67,7 @@ class BackwardPass:
         return LayerView(self, number, rows or Rows(self.forward.rows(everything), everything))
 
     def receiving(self, number: int, steps: range, messages: Messages) -> LayerView:
-        """These steps of a hidden layer, with what comes to them."""
+        """These steps of a hidden layer, with the messages that reach them."""
         route = self.routes[number]
         assert route is not None
         parts = tuple(part for c in route.connections if (part := c.within(steps)) is not None)
@@ -129,8 +130,8 @@ class BackwardPass:
         return total
 
     def asked(self, outputs: Sequence[int]) -> Tensor | int:
-        """How many predictions of these output layers are asked for; where targets may be missing
-        (`seqlra.network.losses.masked`), counted from them: ``(*stack,)`` or ``()``, at least 1."""
+        """How many predictions of these output layers have a target: ``(*stack,)`` or ``()``, at least 1. Where targets
+        may be missing (`seqlra.network.losses.masked`), they are counted."""
         total: Tensor | int = 0
         for i in outputs:
             output, everything = self.view(i), self.layers[i].steps * self.forward.batch
@@ -148,7 +149,7 @@ class BackwardPass:
         return max(layer.steps for layer in self.layers)
 
     def _sweep(self, sweep: int) -> None:
-        """Once over all layers, the last first; after the first time over those that errors through time come to."""
+        """Once over all layers, the last first; later sweeps visit only the layers that errors through time reach."""
         before = [self.all_rows(i, self.messages) for i in range(len(self.layers))] if sweep else None
         for i, route in reversed(list(enumerate(self.routes))):
             if sweep and (route is None or not route.through_time):
@@ -183,7 +184,7 @@ class BackwardPass:
         self._in_parts(i, route.reached, at_once, messages, walks)
 
     def _messages_to(self, i: int, route: ErrorRoute, before: Messages | None) -> Messages:
-        """What the readers of a layer send, in all their rows; in a window, its later steps what they sent before."""
+        """What the readers of a layer send, in all their rows; in a window, what its later steps sent one sweep ago."""
         messages = list(self.messages)
         if self.rule.skips:
             for connection in route.connections:
@@ -197,7 +198,7 @@ class BackwardPass:
     def _in_parts(
         self, i: int, reached: tuple[bool, ...] | None, at_once: int, messages: Messages, walks: bool
     ) -> None:
-        """Some steps of a layer after others, the last first; on the whole walk each sees those after it."""
+        """A layer in parts, the last steps first; on the whole walk each step sees the steps after it."""
         layer, h = self.layers[i], self.forward.h[i]
         mask = None
         if reached is not None:  # the other steps have no target: they are as if the rule had halted there
@@ -235,7 +236,7 @@ class BackwardPass:
         return layer.steps if self.forward.h[0].is_cuda else max(1, self.ROWS_AT_ONCE // self.forward.batch)
 
     def _selected(self, i: int, connection: ConnectionOutOf) -> None:
-        """The rows alone in which the one reader still has an error."""
+        """Only the rows in which the one reader still has an error."""
         theirs, selection = self.messages[connection.reader], self.rows[connection.reader]
         matrix = self.rule.feedback_matrix(ConnectionView(self.graph, connection.connection))
         assert theirs is not None
@@ -254,7 +255,7 @@ class BackwardPass:
         self.rows[i] = selection
 
     def _leave_out(self, i: int) -> None:
-        """Take the rows at which the rule halted out of the errors of a layer."""
+        """Remove the rows at which the rule halted from the errors of a layer."""
         d, e, active, before = self.errors[i], self.messages[i], self.active[i], self.rows[i]
         if d is None or e is None or active is None or active.dim() > 1:  # models of a stack halt at different rows
             return

@@ -1,7 +1,7 @@
 """What every learning rule is: how an error crosses a connection, and what a layer does with the error that comes in.
 
 A rule sees three things: *a layer* (`LayerView`), *a connection* (`ConnectionView`), and *the error that comes in*, a
-tensor. Which rows and time steps these are is the business of the backward pass (`seqlra.rules.backward`).
+tensor. The backward pass (`seqlra.rules.backward`) chooses the rows and time steps.
 
     @dataclass(frozen=True)
     class FeedbackAlignment(Rule):
@@ -11,7 +11,8 @@ tensor. Which rows and time steps these are is the business of the backward pass
         def error(self, layer, incoming):
             return incoming * layer.derivative  # d = (d_above E) * f'(h)
 
-The other methods have defaults, for the rules whose errors take another way, or that learn something themselves.
+The other methods have defaults. Override them if the errors of your rule take another route, or if it learns something
+itself.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class Rule(ABC):
     """A learning rule; its fields are its settings, recorded with every run.
 
     ``reduction`` says whether an update is the sum over the predictions of a mini-batch or their mean. ``repeats`` says
-    whether it calls the same operations for every mini-batch of a shape, so that training may record them once; a rule
-    whose Python looks at more than shapes (a count of its own, say) sets it to False. ``per_model`` names the settings
-    that may be a tensor ``(models, 1, 1)``, one value for each model of a stack.
+    whether the rule calls the same operations for every mini-batch of a shape, so that training may record them once; a
+    rule whose Python depends on more than shapes (a counter, for example) sets it to False. ``per_model`` names the
+    settings that may be a tensor ``(models, 1, 1)``, one value for each model of a stack.
     """
 
     name: ClassVar[str] = "this rule"
@@ -54,7 +55,7 @@ class Rule(ABC):
 
     @abstractmethod
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
-        """How an error crosses a connection: ``error @ feedback_matrix`` comes in below.
+        """How an error crosses a connection: the layer below gets ``error @ feedback_matrix``.
 
         Args:
             connection: ``weight (*stack, source units, units)`` and ``feedback (*stack, units, source units)``.
@@ -65,15 +66,15 @@ class Rule(ABC):
 
     @abstractmethod
     def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """What a hidden layer makes of the error that comes in.
+        """The error of a hidden layer, from the error that comes in.
 
         Args:
             layer: its ``h``, ``z``, ``f``, ``derivative``, ``loss``; tensors are ``(*stack, rows, units)``.
             incoming: the sum over the connections out of it of ``error above @ feedback_matrix``, in the same shape.
 
         Returns:
-            ``d = dL/dh`` in that shape, of which the updates of its weights are made, and which crosses the connections
-            into it. A pair ``(d, e)``: ``e`` crosses them instead.
+            ``d = dL/dh`` in that shape. It gives the updates of the layer's weights, and crosses the connections into
+            the layer. For a pair ``(d, e)``, ``e`` crosses them instead.
         """
 
     def output_error(self, layer: LayerView) -> Tensor:
@@ -81,44 +82,44 @@ class Rule(ABC):
         return layer.output_loss.error(layer.z, layer.target)
 
     def incoming(self, layer: LayerView) -> Tensor | None:
-        """What `error` is given; None where nothing comes."""
+        """The error that comes in, the argument of `error`; None: none comes."""
         return layer.incoming()
 
     def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
-        """Over which connections errors come to a layer: by default, those out of it with a `feedback_matrix`."""
+        """The connections over which errors reach a layer: by default, those out of it with a `feedback_matrix`."""
         out_of = graph.layers[number].out_of
         return [c for c in out_of if self.feedback_matrix(ConnectionView(graph, c.connection)) is not None]
 
     @property
     def window(self) -> int | None:
-        """How many steps errors go back over the connections of a layer with itself; None: as many as there are."""
+        """How many steps errors go back over the connections of a layer with itself; None: all steps."""
         return None
 
     @property
     def skips(self) -> bool:
-        """Whether rows at which the rule halted leave the computation, rather than go on as zeros."""
+        """Whether rows at which the rule halted leave the computation; otherwise they stay as zeros."""
         return False
 
     def setup(self, graph: Graph) -> None:
-        """Give the graph what the rule needs besides weights and E: further feedback, which `initialize` then draws,
-        and ``graph.rule_state``, what the rule keeps from update to update. `initialize` calls this.
+        """Add to the graph what the rule needs besides weights and E: more feedback, which `initialize` then draws, and
+        ``graph.rule_state``, the state of the rule between updates. `initialize` calls this.
 
         Raises:
             SeqlraError: the rule is not defined for a graph of this kind.
         """
 
     def anneal(self, graph: Graph, progress: float) -> None:
-        """Set what changes over a training of which the share ``progress``, from 0 to 1, is done."""
+        """Set what changes during training; ``progress`` is the share that is done, from 0 to 1."""
 
     def normalize_update(self, update: Tensor, axes: int) -> Tensor:
-        """The last word on a parameter's whole update, whose last ``axes`` axes are one model's."""
+        """Change a parameter's whole update before it is used; its last ``axes`` axes belong to one model."""
         return update
 
     def after_update(self, backward: BackwardPass) -> None:
-        """Learn what the rule itself learns, once the updates of the weights are in ``p.grad``."""
+        """Update what the rule itself learns; the updates of the weights are in ``p.grad`` by then."""
 
     def after_step(self, graph: Graph, lr_share: float) -> None:
-        """See the weights after the optimizer's step, whose size is ``lr_share`` of the first one's."""
+        """Change weights after the optimizer's step; its step size is ``lr_share`` of the first one."""
 
     def depth(self, backward: BackwardPass) -> Tensor | float:
         """How many subgraphs were updated for a prediction, on average (Section 3.2, Figure 5)."""
@@ -133,7 +134,7 @@ class Rule(ABC):
         return None
 
     def clipped(self, backward: BackwardPass) -> dict[str, Tensor]:
-        """For diagnostics, by hidden subgraph the share ``(*stack,)`` of samples that `error` cut to a bound."""
+        """For diagnostics: by hidden subgraph, the share ``(*stack,)`` of samples that `error` cut to a bound."""
         return {}
 
     @classmethod

@@ -1,8 +1,7 @@
 """Difference target propagation (DTP; Lee, Zhang, Fischer and Bengio 2015).
 
-Every layer gets a target from the layer above through a learned inverse. The inverse of layer l is an auto-encoder's
-decoder ``z_{l-1} ~ f(z_l E_l + c_l)``; its weights take the place of the graph's feedback weights E, so that what is
-fixed and random under FA and LRA is learned here.
+Every layer gets a target from the layer above through a learned inverse. The inverse of layer l is the decoder of an
+auto-encoder, ``z_{l-1} ~ f(z_l E_l + c_l)``. Its weights are the graph's feedback weights E, which DTP learns.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ class DifferenceTargetPropagation(Rule):
     """DTP (Lee et al. 2015, Algorithm 1).
 
     The uppermost hidden layer takes a step down the true gradient of the output loss, ``y = z - target_step * dL/dz``.
-    Below it the inverse g of the layer above gives ``y_{l-1} = z_{l-1} + g(y_l) - g(z_l)``: the difference takes out
-    what the inverse gets wrong. Each layer then descends ``|z - y|^2 / 2``, and each inverse
+    Below it the inverse g of the layer above gives ``y_{l-1} = z_{l-1} + g(y_l) - g(z_l)``: the difference removes
+    the error of the inverse. Each layer then descends ``|z - y|^2 / 2``, and each inverse
     ``|g(f(u W + b)) - u|^2 / 2`` at noisy inputs ``u = z_{l-1} + noise * N(0, 1)``, with an RMSprop of its own.
 
-    Defined for chains of layers, whose inverse is a matter of one layer below. Where units discretize, the layer above
-    reads their g, and targets are for z, as under LRA (their Sections 3.2 and 3.3).
+    Defined for chains of layers: each inverse is for one layer below. Where units have a discretizer g, the layer above
+    reads g(z), and targets are for z, as under LRA (their Sections 3.2 and 3.3).
 
     Args:
         target_step: step size of the first target.
@@ -58,7 +57,7 @@ class DifferenceTargetPropagation(Rule):
         require(self.inverse_steps >= 0, f"inverse_steps must not be negative: {self.inverse_steps}")
 
     def setup(self, graph: Graph) -> None:
-        """Keep the biases of the inverses, and RMSprop's mean squares; their weights are the graph's feedback."""
+        """Add the biases of the inverses, and RMSprop's mean squares; their weights are the graph's feedback."""
         for i, layer in enumerate(graph.layers):
             if layer.subgraph.is_output:
                 continue
@@ -71,7 +70,7 @@ class DifferenceTargetPropagation(Rule):
             graph.declare_state(f"{up.connection.feedback} mean square", torch.zeros(above, below))
 
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
-        """W^T, which the first target alone makes use of."""
+        """W^T, which only the first target uses."""
         return connection.weight.mT
 
     def incoming(self, layer: LayerView) -> Tensor | None:
@@ -85,7 +84,7 @@ class DifferenceTargetPropagation(Rule):
         return f(self._decoded(layer.graph, name, z)) - f(self._decoded(layer.graph, name, y))
 
     def error(self, layer: LayerView, incoming: Tensor) -> Tensor:
-        """``d = (z - y) * f'(h)``; the target y is kept for the layer below."""
+        """``d = (z - y) * f'(h)``; the target y is stored for the layer below."""
         layer.backward.targets[layer.number] = layer.z - incoming
         return incoming * layer.derivative
 
@@ -132,7 +131,7 @@ def _above(graph: Graph, number: int) -> ConnectionOutOf:
     """The connection to the one layer that reads this one.
 
     Raises:
-        SeqlraError: the graph is no chain of layers.
+        SeqlraError: the graph is not a chain of layers.
     """
     layer = graph.layers[number]
     if len(layer.out_of) == layer.steps == 1 and layer.out_of[0].connection.feedback is not None:
@@ -141,5 +140,5 @@ def _above(graph: Graph, number: int) -> ConnectionOutOf:
             return layer.out_of[0]
     raise SeqlraError(
         f"dtp is defined for chains of layers (mlp): {layer.subgraph.name!r} must be read once, "
-        "over a connection with feedback, by a subgraph that reads nothing else; recurrent networks are no chains"
+        "over a connection with feedback, by a subgraph that reads nothing else; recurrent networks are not chains"
     )

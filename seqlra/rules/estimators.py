@@ -1,8 +1,8 @@
-"""Back-propagation's ways around units that draw: straight-through estimators (STE) and REINFORCE (Section 3.4).
+"""Gradient estimators for stochastic units: straight-through estimators (STE) and REINFORCE (Section 3.4).
 
-A stochastic binary unit is ``z* ~ Bernoulli(z)`` with ``z = sigmoid(h)``. The draw has no derivative. An STE puts
-something in its place and goes on with the chain rule: biased, low variance. REINFORCE (Williams 1992) needs no chain:
-it follows the loss itself, unbiased, high variance. Sources: Bengio et al. 2013, Chung et al. 2016.
+A stochastic binary unit is ``z* ~ Bernoulli(z)`` with ``z = sigmoid(h)``. The draw has no derivative. An STE
+substitutes one and continues with the chain rule: biased, low variance. REINFORCE (Williams 1992) needs no chain rule:
+it uses the loss itself, unbiased, high variance. Sources: Bengio et al. 2013, Chung et al. 2016.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class PassThroughSTE(Backprop):
 
 @dataclass(frozen=True)
 class SigmoidAdjustedSTE(Backprop):
-    """The derivative of the draw alone is taken as 1, that of f is kept: ``d = (d_above @ W^T) * f'(h)``.
+    """The derivative of the draw is taken as 1, that of f is used: ``d = (d_above @ W^T) * f'(h)``.
 
-    This is what `Backprop` does where a discretizer stands on the way; here it has the name that papers give it.
+    `Backprop` does the same with any discretizer; this class has the name that papers use.
     """
 
     name: ClassVar[str] = "ste-sigmoid"
@@ -51,10 +51,10 @@ class SigmoidAdjustedSTE(Backprop):
 
 @dataclass(frozen=True)
 class SlopeAnnealing(Backprop):
-    """The sigmoid-adjusted STE of units ``z = f(m h)`` whose slope m grows from 1 in a straight line, so that they
-    come to be steps, of which the estimator is less biased (Chung et al. 2016).
+    """The sigmoid-adjusted STE of units ``z = f(m h)``. The slope m grows linearly from 1, so the units approach step
+    functions, for which the estimator is less biased (Chung et al. 2016).
 
-    The slope is kept with the graph's units: a trained network is run with the slope that it had.
+    The graph stores the slope with its units, so a trained network runs with its last slope.
 
     Args:
         slope: m at the end of training.
@@ -73,7 +73,7 @@ class SlopeAnnealing(Backprop):
         graph.declare_slope()
 
     def anneal(self, graph: Graph, progress: float) -> None:
-        """Set the slope for where training is.
+        """Set the slope for this progress of training.
 
         Raises:
             SeqlraError: the graph was not initialized for the rule.
@@ -81,13 +81,13 @@ class SlopeAnnealing(Backprop):
         self._slope_of(graph).fill_(1 + (self.slope - 1) * progress)
 
     def output_error(self, layer: LayerView) -> Tensor:
-        """That of backprop, once it is sure that the units have a slope."""
+        """The error of backprop, after a check that the units have a slope."""
         self._slope_of(layer.graph)
         return super().output_error(layer)
 
     def _slope_of(self, graph: Graph) -> Tensor:
         if graph.slope is None:
-            raise SeqlraError("ste-slope keeps the slope with the graph: initialize(graph, seed, ..., rule=the rule)")
+            raise SeqlraError("ste-slope stores the slope with the graph: initialize(graph, seed, ..., rule=the rule)")
         return graph.slope
 
 
@@ -96,16 +96,16 @@ class Reinforce(Rule):
     """REINFORCE: ``d = L * (z* - z)``, the loss of the sample times the score of what was drawn (Williams 1992).
 
     The score of a Bernoulli unit is the derivative of -log P(z*) by h, with the sign turned: units that were on when
-    the loss was high are pushed off. The expectation is the exact gradient of the expected loss. In a recurrent
-    network a unit answers for the losses of its own step and of all after it. The output itself, which draws nothing,
-    takes its exact derivative.
+    the loss was high become less likely. The expectation is the exact gradient of the expected loss. In a recurrent
+    network a unit gets the losses of its own step and of all later steps. The output, which is not stochastic, gets its
+    exact derivative.
     """
 
     name: ClassVar[str] = "reinforce"
     about: ClassVar[str] = "REINFORCE for Bernoulli units: the loss itself, nothing sent back (Williams 1992)"
 
     def setup(self, graph: Graph) -> None:
-        """Nothing to keep, but the units must be ones that draw."""
+        """Check that the units are stochastic."""
         for i, layer in enumerate(graph.layers):
             s = layer.subgraph
             if s.is_output:
@@ -115,7 +115,7 @@ class Reinforce(Rule):
             straight_from_outputs(graph, i)
 
     def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
-        """Those with the outputs: theirs is the loss."""
+        """The connections with the outputs, which have the loss."""
         return straight_from_outputs(graph, number)
 
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
@@ -123,7 +123,7 @@ class Reinforce(Rule):
         return None
 
     def incoming(self, layer: LayerView) -> Tensor | None:
-        """The loss that each row answers for, ``(*stack, rows, 1)``."""
+        """The sum of the losses that each row gets, ``(*stack, rows, 1)``."""
         total: Tensor | None = None
         for connection in layer.connections:
             rows = layer.backward.forward.rows(connection.reader_steps)
@@ -151,7 +151,7 @@ class VarianceAdjustedReinforce(Reinforce):
     Both expectations are running means over the mini-batches before this one, so that the estimate stays unbiased.
 
     Args:
-        decay: what one mini-batch leaves of the running means.
+        decay: the factor by which one mini-batch shrinks the running means.
     """
 
     name: ClassVar[str] = "reinforce-va"
@@ -163,20 +163,20 @@ class VarianceAdjustedReinforce(Reinforce):
         require(0 <= self.decay < 1, f"decay must be in [0, 1), not {self.decay}")
 
     def setup(self, graph: Graph) -> None:
-        """Keep the two running means of every hidden subgraph, 0 to begin with."""
+        """Add the two running means of every hidden subgraph, 0 at first."""
         super().setup(graph)
         for name, units in {a.name: a.subgraph.units for a in graph.layers if not a.subgraph.is_output}.items():
             graph.declare_state(f"{name} weighted loss", torch.zeros(1, units))
             graph.declare_state(f"{name} weight", torch.zeros(1, units))
 
     def error(self, layer: LayerView, incoming: Tensor) -> Tensor:
-        """The loss over the baseline, times the score."""
+        """The loss minus the baseline, times the score."""
         weighted, weight = self._means(layer.graph, layer.graph.layers[layer.number].name)
         baseline = torch.where(weight > 0, weighted / weight, 0)
         return (incoming - baseline) * (layer.z_star - layer.z)
 
     def after_update(self, backward: BackwardPass) -> None:
-        """Move the running means."""
+        """Update the running means."""
         for i, layer in enumerate(backward.graph.layers):
             if layer.subgraph.is_output:
                 continue

@@ -1,6 +1,6 @@
 """Feedback alignment (FA, Lillicrap et al. 2016) and direct feedback alignment (DFA, Nøkland 2016).
 
-Both are the chain rule of back-propagation with error weights E where it has the transposed weights. FA goes back from
+Both are the chain rule of back-propagation with error weights E in place of the transposed weights. FA goes back from
 layer to layer; DFA takes the errors of the outputs straight to every hidden layer.
 """
 
@@ -26,7 +26,7 @@ from seqlra.rules.window import Windowed
 class FeedbackAlignment(Windowed, LearnedFeedback):
     """FA: ``d = (d_above @ E) * f'(h)``, through the connections that have feedback weights.
 
-    Where a discretizer g stands on the way, its derivative is taken as 1.
+    The derivative of a discretizer g is taken as 1.
     """
 
     name: ClassVar[str] = "fa"
@@ -51,16 +51,16 @@ class FeedbackAlignment(Windowed, LearnedFeedback):
 class DirectFeedbackAlignment(LearnedFeedback):
     """DFA: ``d = (d_output @ B) * f'(h)`` with a matrix B ``(output units, units)`` for every hidden layer.
 
-    In a recurrent network a hidden layer takes the error of the output of its own step. The matrices are held with
-    the graph's feedback, as ``"B-<output>-<hidden>"``. Learned, B gets the product of the output's error and what the
-    hidden layer put out (direct Kolen-Pollack, Webster et al. 2020).
+    In a recurrent network a hidden layer takes the error of the output of its own step. The matrices are part of the
+    graph's feedback, as ``"B-<output>-<hidden>"``. With learned feedback, the update of B is the product of the
+    output's error and the hidden layer's output (direct Kolen-Pollack, Webster et al. 2020).
     """
 
     name: ClassVar[str] = "dfa"
     about: ClassVar[str] = "direct feedback alignment: random B straight from the output (Nøkland 2016)"
 
     def setup(self, graph: Graph) -> None:
-        """Declare B from every output to every hidden layer that has a part in it."""
+        """Declare B from every output to every hidden layer that it depends on."""
         for i, layer in enumerate(graph.layers):
             for direct in [] if layer.subgraph.is_output else straight_from_outputs(graph, i):
                 name, output = str(direct.connection.feedback), graph.layers[direct.reader].subgraph
@@ -74,7 +74,7 @@ class DirectFeedbackAlignment(LearnedFeedback):
         return list(dict.fromkeys(str(c.connection.feedback) for i in hidden for c in self.connections(graph, i)))
 
     def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
-        """The outputs, as if each read the layer over a connection with error weights B."""
+        """The outputs, as if each read the layer over a connection with feedback B."""
         return straight_from_outputs(graph, number)
 
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
@@ -109,11 +109,10 @@ class DirectFeedbackAlignment(LearnedFeedback):
 
 
 def straight_from_outputs(graph: Graph, number: int) -> list[ConnectionOutOf]:
-    """The outputs of the same steps that depend on a hidden layer, as readers of it over connections with feedback
-    alone.
+    """The outputs that depend on a hidden layer, at the same steps, as its readers over connections without weights.
 
     Raises:
-        SeqlraError: an output has not one step for each step of the layer.
+        SeqlraError: an output does not have one step for each step of the layer.
     """
     layer = graph.layers[number]
     layout, found = graph.layout, []

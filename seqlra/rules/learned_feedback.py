@@ -1,9 +1,9 @@
-"""Learned feedback (Kolen and Pollack 1994; Akrout et al. 2019): error weights E that come to point where W^T does.
+"""Learned feedback (Kolen and Pollack 1994; Akrout et al. 2019): error weights E that align with W^T.
 
-Both sides of a connection see the same two activities: what its source puts out, and the error above it. The update of
-W is their product, that of E the same product the other way round. Both go through the same optimizer, whose moments
-are then equal on both sides, so that ``E - W^T`` never changes but by a decay of both, which shrinks it. No weight is
-carried from one side to the other, at no time.
+Both sides of a connection see the same two activities: the output of its source, and the error above it. The update of
+W is their product; the update of E is the transposed product. Both go through the same optimizer, whose moments are
+then equal on both sides. So ``E - W^T`` stays as it is, and a decay of both sides shrinks it. No weight is copied from
+one side to the other at any time.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class LearnedFeedback(Rule):
     """A rule with error weights E, which are fixed or learned.
 
     Args:
-        feedback: ``fixed``: E stays as it began; ``learned``: E gets the transpose of the update of W.
-        feedback_decay: with learned feedback, the share of W and of E that is taken away at every update; it falls
-            with the step size. 0: none.
+        feedback: ``fixed``: E keeps its initial value; ``learned``: E gets the transpose of the update of W.
+        feedback_decay: with learned feedback, the share of W and of E that every update removes; it falls with the
+            step size. 0: none.
     """
 
     feedback: Literal["fixed", "learned"] = "fixed"
@@ -45,14 +45,14 @@ class LearnedFeedback(Rule):
         return list(feedback_pairs(graph))
 
     def setup(self, graph: Graph) -> None:
-        """Make E parameters, so that the optimizer finds them."""
+        """Make E a parameter, so that the optimizer updates it."""
         super().setup(graph)
         if self.feedback == "learned":
             for name in self.learned(graph):
                 graph.feedback.train_one(name)
 
     def after_update(self, backward: BackwardPass) -> None:
-        """Leave the updates of E in their ``p.grad``.
+        """Put the updates of E in ``p.grad``.
 
         Raises:
             SeqlraError: the graph was not initialized for the rule.
@@ -64,7 +64,7 @@ class LearnedFeedback(Rule):
             self.feedback_updates(backward)
 
     def feedback_updates(self, backward: BackwardPass) -> None:
-        """The transposed update of W; of all such W, should they share one E."""
+        """The transposed update of W; if several W share one E, the sum over them."""
         graph = backward.graph
         for name, weights in feedback_pairs(graph).items():
             grad = grad_of(graph.feedback[name])
@@ -77,7 +77,7 @@ class LearnedFeedback(Rule):
 
     @torch.no_grad()
     def after_step(self, graph: Graph, lr_share: float) -> None:
-        """Decay both sides."""
+        """Shrink both sides by the decay."""
         if self.feedback_decay:
             left = 1 - self.feedback_decay * lr_share
             both: dict[Tensor, None] = {}
@@ -87,7 +87,7 @@ class LearnedFeedback(Rule):
 
 
 def feedback_pairs(graph: Graph) -> dict[str, list[str]]:
-    """By name of error weights E, the weights W of the connections that have them."""
+    """By name of error weights E, the names of the weights W of their connections."""
     pairs: dict[str, dict[str, None]] = {}
     for layer in graph.layers:
         for connection in layer.into:

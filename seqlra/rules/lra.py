@@ -1,9 +1,9 @@
 """Local Representation Alignment (Ororbia et al. 2018): Algorithms 1 and 2.
 
-Every layer gets a target: its own pre-activation, displaced so that the layers which read it come closer to theirs,
-and passed through its own ``f``, so that the target can be reached. Its weights then take one step on the local loss.
-`LRAFeedback` displaces through error weights E, `LRADiff` through the derivative, in K steps. For the algorithm one
-subgraph at a time, next to the paper, read `seqlra.engine.reference`.
+Every layer gets a target: its own pre-activation is displaced so that the layers that read it come closer to their
+targets, and passes through its own ``f``, so that the target can be reached. Its weights then take one step on the
+local loss. `LRAFeedback` displaces through error weights E, `LRADiff` through the derivative, in K steps.
+`seqlra.engine.reference` has the algorithm one subgraph at a time, next to the paper.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from seqlra.rules.window import Windowed
 
 @dataclass(frozen=True)
 class _LRA(Windowed):
-    """What both variants share: targets, local losses, Normalize and halting.
+    """What both variants have in common: targets, local losses, Normalize and halting.
 
     Args:
         beta: step size of the displacement of a pre-activation.
         c1: bound on the norm of the update of each weight matrix and each bias; None: no bound.
         c2: bound on the norm of a displacement; None: no bound.
         c2_per: whether c2 bounds each sample's displacement or the whole mini-batch's.
-        epsilon: a subgraph whose local loss is under this is left as it is, and so is all below it; 0: never.
-        epsilon_output: the same for outputs, whose losses are on a scale of their own; None: epsilon.
-        epsilon_per: whether that is decided for each sample or for the mini-batch by its mean loss.
-        skip: with epsilon per sample, leave samples out of the computation where they are already aligned. The
-            updates are the same; it saves time, and costs a look at the device at every subgraph.
-        carry: what a hidden layer hands down. ``derivative``: ``d = dL/dh``, as in the paper. ``error``:
-            ``e = dL/dz / beta``, the distance to the target over beta, which has one f' fewer and keeps its size
-            whatever beta is; the updates are then made of ``d = e * f'(h)``.
+        epsilon: a subgraph whose local loss is below this gets no update, nor does anything below it; 0: off.
+        epsilon_output: the same for outputs, whose losses have another scale; None: epsilon.
+        epsilon_per: whether this is decided for each sample, or for the mini-batch by its mean loss.
+        skip: with epsilon per sample, leave aligned samples out of the computation. The updates are the same; it saves
+            time, but waits for the device at every subgraph.
+        carry: what a hidden layer sends down. ``derivative``: ``d = dL/dh``, as in the paper. ``error``:
+            ``e = dL/dz / beta``, the distance to the target over beta. It has one factor f' less, and its size does not
+            depend on beta; the updates use ``d = e * f'(h)``.
     """
 
     per_model: ClassVar[tuple[str, ...]] = ("beta", "c1", "c2")
@@ -70,7 +70,7 @@ class _LRA(Windowed):
 
     @property
     def halts(self) -> bool:
-        """Whether there is a threshold under which subgraphs are left alone."""
+        """Whether there is a threshold below which subgraphs get no update."""
         return max(self.epsilon, self.epsilon_output or 0.0) > 0
 
     @property
@@ -83,7 +83,7 @@ class _LRA(Windowed):
         return self.epsilon if self.epsilon_output is None or not output else self.epsilon_output
 
     def output_error(self, layer: LayerView) -> Tensor:
-        """The error of an output, 0 where its loss is already under epsilon (the while of Algorithm 2)."""
+        """The error of an output, 0 where its loss is already below epsilon (the while of Algorithm 2)."""
         d = super().output_error(layer)
         if not self.halts:
             return d
@@ -97,7 +97,7 @@ class _LRA(Windowed):
         if self.carry == "error":
             e = e / self.beta
         d = e * layer.derivative
-        # the rows of a selection all have an error, so only a threshold of their own can halt them
+        # all rows of a selection have an error, so only a threshold can halt them
         if self.epsilon > 0 or (self.halts and layer.rows.selection is None):
             active = self._active(layer, layer.loss.value(z, y))
             d, e = layer.halt(active, d), e * active.unsqueeze(-1) if self.carry == "error" else e
@@ -123,7 +123,7 @@ class _LRA(Windowed):
         return torch.add(h, displacement, alpha=-beta)
 
     def displacement(self, layer: LayerView, incoming: Tensor) -> Tensor:
-        """What `displaced` is given, at the first step where there are several."""
+        """The argument of `displaced`, of the first step if there are several."""
         return incoming
 
     def update_bound(self) -> float | Tensor | None:
@@ -133,7 +133,7 @@ class _LRA(Windowed):
     def clipped(self, backward: BackwardPass) -> dict[str, Tensor]:
         """By hidden subgraph, the share ``(*stack,)`` of its samples whose displacement is cut to c2.
 
-        With c2 per batch a mini-batch is cut whole. Where c2 is off nothing is, and the mapping is empty.
+        With c2 per batch a whole mini-batch is cut or not. With c2 off the mapping is empty.
         """
         cut: dict[str, list[Tensor]] = {}
         if self.c2 is None:
@@ -161,8 +161,8 @@ class _LRA(Windowed):
     def _active(self, layer: LayerView, loss: Tensor) -> Tensor:
         """1 for the rows ``(*stack, rows)`` whose loss is at least epsilon, 0 for those at which the rule halts.
 
-        An error of 0 displaces nothing below, where the loss is then 0 too: that is how the pass stops, which is why a
-        loss of 0 is under an epsilon of 0.
+        An error of 0 displaces nothing below, so the loss there is 0, too: this is how the pass stops. So a loss of 0
+        counts as below an epsilon of 0.
         """
         dtype = loss.dtype
         if self.epsilon_per == "batch":
@@ -175,9 +175,8 @@ class _LRA(Windowed):
     def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
         """Settings that suit the units and the optimizer.
 
-        Plain gradient descent takes the sum over a mini-batch, with which the paper's step size of 0.01 learns (the
-        mean does not start a deep sigmoid net); optimizers that adapt their step to the scale of the updates take the
-        mean.
+        Plain gradient descent takes the sum over a mini-batch: the paper's step size of 0.01 learns with it (with the
+        mean a deep sigmoid net does not start). Optimizers that adapt to the scale of the updates take the mean.
         """
         lr = super().suited(task, activation, optimizer, given).lr
         settings: dict[str, Any] = {"reduction": "mean", "beta": 0.1, "c1": None, "c2": None}
@@ -186,11 +185,11 @@ class _LRA(Windowed):
         settings["c2"] = 10.0
         if optimizer == "sgd":
             lr, settings["reduction"] = 0.01, "sum"
-        if activation == "sigmoid":  # its derivative is at most 1/4: of what beta 0.1 asks for too little is learned
+        if activation == "sigmoid":  # its derivative is at most 1/4, so with beta 0.1 it learns too slowly
             settings.update(beta=1.0, c2=3.0)
-        elif optimizer == "sgd":  # nothing else bounds the steps of a deep net
+        elif optimizer == "sgd":  # nothing else limits the steps of a deep net
             settings.update(c1=10.0, c2=3.0)
-        elif activation == "softplus":  # no upper bound: larger or normalized displacements drive it off from zeros
+        elif activation == "softplus":  # no upper bound: from zeros, larger or normalized displacements make it diverge
             settings.update(beta=0.02, c2=None)
         return Suited(lr, settings, feedback_init="gaussian")
 
@@ -225,13 +224,13 @@ class LRAFeedback(_LRA, LearnedFeedback):
 class LRADiff(_LRA):
     """LRA-diff (Algorithm 1): targets by K steps down the loss of the layers above.
 
-    Errors cross, through W^T, the connections that have feedback weights (whose values are not used). Where a
-    discretizer g stands on the way, its derivative is taken as 1.
+    Errors cross the connections that have feedback weights, through W^T (the values of E are not used). The derivative
+    of a discretizer g is taken as 1.
 
     Args:
         steps: K, the sub-optimization steps for each layer.
-        form: "pre" displaces the pre-activation, as the algorithm does; "post" displaces the output itself,
-            the form of Lemma 1, with which one step of beta 1 and the L2 loss is back-propagation.
+        form: "pre" displaces the pre-activation, as in the algorithm; "post" displaces the output itself, as in
+            Lemma 1: then one step with beta 1 and the L2 loss is back-propagation.
     """
 
     name: ClassVar[str] = "lra-diff"
@@ -259,11 +258,11 @@ class LRADiff(_LRA):
 
     @property
     def skips(self) -> bool:
-        """Only with one step: further ones re-run whole layers."""
+        """Only with one step: more steps re-run whole layers."""
         return super().skips and self.steps == 1
 
     def displacement(self, layer: LayerView, incoming: Tensor) -> Tensor:
-        """Down the derivative of f, too, unless the output itself is displaced."""
+        """Multiplied by the derivative of f, too, unless the output itself is displaced."""
         return incoming if self.form == "post" else incoming * layer.derivative
 
     def target(self, layer: LayerView, incoming: Tensor) -> Tensor:
@@ -271,20 +270,20 @@ class LRADiff(_LRA):
         f, h_bar, z_bar, targets = layer.f, layer.h, layer.z, layer.backward.targets
         if self.form == "post":
             return self.displaced(layer, z_bar, incoming)
-        keeps = layer.rows.selection is None  # the layers below may ask how far from its target this one is
-        if keeps and targets[layer.number].numel() == 0:
+        stores = layer.rows.selection is None  # the layers below may need the distance of this layer to its target
+        if stores and targets[layer.number].numel() == 0:
             targets[layer.number] = torch.zeros_like(layer.backward.forward.z[layer.number])
         for step in range(self.steps):
             if step:
                 incoming = self._again(layer, z_bar)
             h_bar = self.displaced(layer, h_bar, incoming * f.derivative(h_bar, z_bar))
             z_bar = f.f(h_bar)
-        if keeps:
+        if stores:
             targets[layer.number][..., layer.rows.index, :] = z_bar
         return z_bar
 
     def _again(self, layer: LayerView, z_bar: Tensor) -> Tensor:
-        """What the readers' losses ask of these rows once they put out ``z_bar`` instead of z."""
+        """The displacement that the readers' losses give these rows if their output is ``z_bar`` instead of z."""
         backward, steps, g = layer.backward, layer.rows.steps, layer.subgraph.g
         assert steps is not None
         rows = backward.forward.rows
@@ -310,7 +309,7 @@ def _all_positive(setting: float | Tensor) -> bool:
 
 
 def _weights_between(layer: LayerView, connection: ConnectionOutOf) -> list[Tensor]:
-    """The weights of every connection, with feedback or without, over which these steps are read at those steps."""
+    """The weights of every connection, with feedback or without, between these steps and the reader's steps."""
     return [
         layer.graph.weights[other.connection.weight]
         for other in layer.graph.layers[layer.number].out_of
@@ -319,7 +318,7 @@ def _weights_between(layer: LayerView, connection: ConnectionOutOf) -> list[Tens
 
 
 def _error_at(backward: BackwardPass, number: int, rows: slice, h: Tensor) -> Tensor:
-    """``dL/dh`` of rows of a layer toward the target they have, if they had ``h``; 0 in halted rows."""
+    """``dL/dh`` of rows of a layer for their targets, at the pre-activation ``h``; 0 in halted rows."""
     target, layer = backward.targets[number], backward.view(number)
     target = target[..., rows, :] if target.dtype.is_floating_point else target[..., rows]
     if layer.subgraph.is_output:

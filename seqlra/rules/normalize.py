@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def norm_from(delta: Tensor, c: float | Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """The norm of ``delta``, or ``c`` where that is more, its axes ``dim`` kept as 1: over it, ``c * delta`` is within
-    the norm ``c``.
+    """The norm of ``delta`` over the axes ``dim``, which become 1, or ``c`` if that is larger: ``c * delta`` divided by
+    it has a norm of at most ``c``.
 
-    A divisor rather than the quotient, because the walk divides in a sum that it computes anyway.
+    It returns the divisor, because the backward pass divides inside a sum that it computes anyway.
     """
     return torch.linalg.vector_norm(delta, 2, dim, True).clamp_min_(c)
 

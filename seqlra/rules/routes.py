@@ -1,4 +1,4 @@
-"""The routes of errors through a graph under a rule; the same for every mini-batch, so they are found once."""
+"""The routes of errors through a graph under a rule. They are the same for every mini-batch, so they are found once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from seqlra.rules.base import Rule
 
 
 class ErrorRoute(NamedTuple):
-    """How errors come to a hidden layer.
+    """How errors reach a hidden layer.
 
     Attributes:
-        connections: over which connections; none: the layer has no target.
-        reached: to which of its steps; None: all.
-        recurrent: whether some come over connections of the layer with itself, from later steps.
-        through_time: whether such a connection lies anywhere on the way from the outputs.
-        row_by_row: whether there is one connection, whose row r above reads row r here, for all rows of both.
+        connections: the connections that they cross; none: the layer has no target.
+        reached: which of its steps they reach; None: all.
+        recurrent: whether some cross connections of the layer with itself, from later steps.
+        through_time: whether there is such a connection anywhere between the outputs and the layer.
+        row_by_row: whether there is one connection, and row r of the reader reads row r of the layer, for all rows.
     """
 
     connections: tuple[ConnectionOutOf, ...]
@@ -28,7 +28,7 @@ class ErrorRoute(NamedTuple):
 
 
 def error_routes(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
-    """For each layer the route of its errors; None for outputs. Kept with the graph."""
+    """For each layer the route of its errors; None for outputs. The graph caches them."""
     known: list[ErrorRoute | None] | None = graph.routes.get(rule)
     if known is None:
         known = graph.routes[rule] = _find_routes(rule, graph)
@@ -74,7 +74,7 @@ def _find_routes(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
 def _find_reached(
     i: int, steps: int, connections: list[ConnectionOutOf], found: list[ErrorRoute | None]
 ) -> tuple[bool, ...] | None:
-    """To which steps of a layer an error comes; None: to all."""
+    """Which steps of a layer an error reaches; None: all."""
     reached = [False] * steps
     for step in reversed(range(steps)):
         for connection in connections:

@@ -1,6 +1,6 @@
-"""What suits a rule where the user leaves it open, so that nobody has to know beta: measured, recorded with every run.
+"""Defaults for settings that the user does not give. They were measured, and are recorded with every run.
 
-The figures behind the choices, and the commands that repeat them, are in the README.
+The figures behind the choices, and the commands that repeat them, are in ``results/``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Suited:
 
     Args:
         lr: step size, of an RNN under the linear schedule.
-        settings: of the rule, by name, where they are not the defaults of its fields.
+        settings: settings of the rule by name, where they differ from the defaults of its fields.
         feedback_init: how E starts, a name from `FEEDBACK_INITS`.
         across_time: whether recurrent connections have error weights.
     """

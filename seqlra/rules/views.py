@@ -40,8 +40,8 @@ class ConnectionView:
 class Selection:
     """Some rows of the tensors of a layer, by their ``numbers``.
 
-    While no further row leaves, the layers below have the same selection, and one's output is the next one's source:
-    what was picked from a tensor is kept.
+    Until another row leaves, the layers below have the same selection, and the output of one is the source of the next.
+    So rows that were selected from a tensor are cached.
     """
 
     def __init__(self, numbers: Tensor) -> None:
@@ -62,7 +62,7 @@ class Selection:
 
 @dataclass(slots=True)
 class Rows:
-    """Rows of the tensors of a layer: those of some ``steps``, or (``steps`` None) a part of a ``selection``."""
+    """Rows of the tensors of a layer: the rows of some ``steps``, or (``steps`` None) a part of a ``selection``."""
 
     index: slice
     steps: range | None = None
@@ -81,7 +81,7 @@ class LayerView:
         backward: the pass.
         number: which layer of the graph.
         rows: which rows.
-        connections: over which connections an error comes to these rows.
+        connections: the connections over which an error reaches these rows.
         messages: by layer of the graph, what crosses the connections into it.
     """
 
@@ -113,7 +113,7 @@ class LayerView:
 
     @property
     def z_star(self) -> Tensor:
-        """What the layers above read: ``g(z)``, or z."""
+        """The output that the layers above read: ``g(z)``, or z."""
         return self.rows.of(self.backward.forward.output(self.number))
 
     @property
@@ -145,7 +145,7 @@ class LayerView:
 
     @property
     def target(self) -> Tensor:
-        """What the data asks of an output layer: class indices ``(*stack, rows)`` or vectors."""
+        """The targets of an output layer: class indices ``(*stack, rows)`` or vectors."""
         return self.backward.targets[self.number]
 
     def incoming(self) -> Tensor | None:
@@ -153,7 +153,7 @@ class LayerView:
         return self.backward.incoming(self)
 
     def halt(self, active: Tensor, d: Tensor) -> Tensor:
-        """``d`` with the rows set to 0 at which ``active (*stack, rows)`` is 0; the rule goes on with the others."""
+        """``d`` with the rows set to 0 at which ``active (*stack, rows)`` is 0; the rule goes on with the rest."""
         self.backward.keep_active(self.number, self.rows, active)
         return d * active.unsqueeze(-1)
 
@@ -163,5 +163,5 @@ class LayerView:
         return tensor.unflatten(axis, (len(self.rows.steps), -1))
 
     def zeros(self) -> Tensor:
-        """Nothing, in the shape of z."""
+        """Zeros in the shape of z."""
         return torch.zeros_like(self.z)

@@ -13,7 +13,7 @@ class Windowed(Rule):
 
     Args:
         window: how many steps an error goes back over connections of a layer with itself that have feedback. 0: none,
-            as in the paper (Appendix B); None: as many as there are, step by step.
+            as in the paper (Appendix B); None: all steps, one by one (the whole walk).
     """
 
     window: int | None = None  # a field here, a property of rules that have none

@@ -2,7 +2,7 @@
 
 A comparison is a store of runs, ``<label>-seed<k>/`` for each, with ``compare.json`` (what is compared, written before
 work starts), and ``results.json``, ``table.md`` and ``curves.png`` over the runs that are done. What can be trained
-together is: the seeds of a label, and labels that differ in what models of a stack may.
+together is: the seeds of a label, and labels that differ only in what models of a stack may differ in.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Comparison(RunStore):
     >>> results["rows"][0]["test_error"]["mean"] < 90
     True
 
-    ``Comparison.open(path).run()`` goes on with one that was stopped.
+    ``Comparison.open(path).run()`` continues one that was stopped.
 
     Attributes:
         specs: its runs, in their order.
-        metric: what validation chooses by: "error", "bpc" or "perplexity".
-        command: the command line that it was made by, if any.
+        metric: the metric of validation: "error", "bpc" or "perplexity".
+        command: the command line that made it, if any.
         stacked: whether runs are trained together.
     """
 
@@ -65,10 +65,10 @@ class Comparison(RunStore):
 
     @staticmethod
     def start(path: Path, specs: Sequence[RunSpec], command: str = "", stacked: bool = True) -> Comparison:
-        """Write down a new comparison, after a trial of each label.
+        """Record a new comparison, after a trial update of each label.
 
         Raises:
-            SeqlraError: two runs of one name, runs that are not of one task, a configuration that cannot be used, or a
+            SeqlraError: two runs with one name, runs of several tasks, a configuration that cannot be used, or a
                 directory that cannot be made.
         """
         _check(specs)
@@ -96,7 +96,7 @@ class Comparison(RunStore):
         try:
             specs = [RunSpec(each["label"], Config.from_dict(each["config"])) for each in plain["members"]]
             _check(specs)
-            stacked = bool(plain.get("stacked", False))  # those begun before there were stacks go on as they were
+            stacked = bool(plain.get("stacked", False))  # comparisons from before there were stacks
             metric = {name: name for name in METRICS}[plain["metric"]]
             return Comparison(path, specs, metric, plain["command"], stacked)
         except (KeyError, TypeError, SeqlraError) as error:
@@ -122,9 +122,9 @@ class Comparison(RunStore):
         return labels
 
     def run(self, watching: Watching = show_nothing) -> dict[str, Any]:
-        """Run what is not done yet, together what can be; returns `results`, which are written after each group.
+        """Run what is not done yet, in groups where possible; return `results`, which are written after each group.
 
-        What was stopped goes on from its checkpoint; a run that diverges is recorded, and the others go on.
+        A stopped run continues from its checkpoint; a run that diverges is recorded, and the rest continue.
 
         Raises:
             Stopped, SeqlraError: see `RunStore.train`.
@@ -171,12 +171,12 @@ class Comparison(RunStore):
 
 
 def row(outcomes: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    """The outcomes of one label over its seeds, as one row of ``results.json``.
+    """The results of one label over its seeds, as one row of ``results.json``.
 
     ``test_<metric>``, ``valid_<metric>``, ``ms_per_update`` and ``mean_depth`` are each a `spread`: ``mean``, ``min``,
     ``max`` and ``all`` (in the order of ``seeds``; None where a seed diverged before its first epoch ended).
-    ``diverged`` holds the seeds that did; their figures are those of the weights that validation chose until then.
-    The time of models that are trained together is shared out among them.
+    ``diverged`` holds the seeds that diverged; their figures are of the weights that validation chose before that.
+    Models that are trained together share their time equally.
     """
     steps = [(outcome["train_seconds"], outcome["steps"]) for outcome in outcomes]
     return {
@@ -237,21 +237,21 @@ def _check(specs: Sequence[RunSpec]) -> None:
             if value != first:
                 raise SeqlraError(
                     f"{spec.label} has another {setting} than {specs[0].label} ({value}, not {first}); "
-                    "what is compared has the same data, device and threads"
+                    "all runs of a comparison have the same data, device and threads"
                 )
 
 
 def _common(config: Config) -> dict[str, Any]:
-    """What all runs share: what they are measured on, and what their time depends on."""
+    """The settings that all runs have in common: data, device and threads."""
     data = config.to_dict()["data"]
-    if isinstance(config.data, Text):  # how training walks through a text may differ, as a mini-batch of images may
+    if isinstance(config.data, Text):  # streams and steps may differ, as the mini-batch of images may
         del data["streams"], data["unroll"]
     return {"task": config.task, **data, "device": config.device, "threads": config.threads}
 
 
 def _try(specs: Sequence[RunSpec]) -> str:
-    """Make one update of runs that are trained together, so that what cannot run is reported before anything trains;
-    returns the metric of validation.
+    """Make one update of runs that are trained together, to report errors before anything trains; return the metric of
+    validation.
 
     Raises:
         SeqlraError: it cannot run.

@@ -1,8 +1,8 @@
 """A run store: a folder with an ordinary run directory for each of several runs.
 
-Runs that are trained together are a group, one stack, whose own checkpoint is in ``<group>.stack/`` until they are
-done. What is done is not done again, and what was stopped goes on. A run that diverged has ``failed.json`` in place
-of ``result.json``.
+Runs that are trained together are a group, one stack; its checkpoint is in ``<group>.stack/`` until they are done. A
+finished run is not run again, and a stopped one continues. A run that diverged has ``failed.json`` in place of
+``result.json``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RunSpec:
 
     @property
     def seed(self) -> int:
-        """The seed of everything in this run."""
+        """The seed of this run."""
         return self.config.seed
 
     @property
@@ -67,11 +67,11 @@ class Group:
 def groups(specs: Sequence[RunSpec]) -> list[Group]:
     """The runs in groups that can be trained together, in the order of the first of each group.
 
-    All seeds of a label that no other label can join are a group. Of several labels those of one seed are, for which
-    one stream of data will do.
+    If no other label can join a label, all its seeds are a group. If several labels can, a group has one seed of each,
+    because these share one stream of data.
     """
     alike: dict[str, list[RunSpec]] = {}
-    for spec in specs:  # those that start from another run may have to wait for it
+    for spec in specs:  # runs that start from another run may have to wait for it
         kind = [shared(spec.config), spec.config.network.init_from is not None]
         alike.setdefault(json.dumps(kind), []).append(spec)
     return [group for those in alike.values() for group in _by_seed(those)]
@@ -95,7 +95,7 @@ class RunStore(Directory):
     """The folder of several runs."""
 
     def run_of(self, spec: RunSpec) -> RunDirectory:
-        """The directory of a run, which need not be there yet."""
+        """The directory of a run, which may not exist yet."""
         return RunDirectory(self.path / spec.folder)
 
     def stack_of(self, group: str, specs: Sequence[RunSpec] = ()) -> StackDirectory:
@@ -112,9 +112,9 @@ class RunStore(Directory):
         return None if outcome is None else {"run": spec.folder, **outcome}
 
     def left(self, group: str, specs: Sequence[RunSpec], stacked: bool = True) -> list[list[RunSpec]]:
-        """The runs of a group that are not done, those together that are trained together."""
+        """The unfinished runs of a group, grouped as they are trained together."""
         stopped: list[RunSpec] = []
-        if (stack := self.stack_of(group)).about.exists():  # it goes on as it was
+        if (stack := self.stack_of(group)).about.exists():  # it continues as it was
             folders = {run.path.name for run in StackDirectory.open(stack.path).runs}
             stopped = [spec for spec in specs if spec.folder in folders]
         left = [spec for spec in specs if self.outcome(spec) is None and spec not in stopped]
@@ -123,13 +123,13 @@ class RunStore(Directory):
         return [each for each in (stopped, *alone, new) if each]
 
     def train(self, group: str, specs: Sequence[RunSpec], watching: Watching) -> None:
-        """Train runs that `left` names together to their end, from their checkpoint where they have one.
+        """Train runs that `left` groups together to their end, from their checkpoint if they have one.
 
-        A run that diverges is recorded, and the others go on.
+        A run that diverges is recorded, and the rest continue.
 
         Raises:
-            Stopped: the user asked to stop; a checkpoint was kept.
-            SeqlraError: data or files that have gone or changed since the runs were begun.
+            Stopped: the user asked to stop; a checkpoint was written.
+            SeqlraError: data or files that are missing or changed since the runs started.
         """
         stack = self.stack_of(group, specs)
         directory: TrainingDirectory = stack if len(specs) > 1 else self.run_of(specs[0])

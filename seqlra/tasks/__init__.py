@@ -1,1 +1,1 @@
-"""A data set as mini-batches on the device, with its metric."""
+"""Data sets as mini-batches on the device, with their metrics."""

@@ -18,8 +18,8 @@ from seqlra.tasks.randomness import seeded
 class Classification:
     """Mini-batches of images and the error on a split.
 
-    Every epoch has an order of its own, drawn from the seed and the number of the epoch, so that any
-    mini-batch can be had again by its number. What is left over from whole mini-batches is left out of that epoch.
+    Every epoch has its own order, drawn from the seed and the number of the epoch, so any mini-batch can be made again
+    from its number. An incomplete last mini-batch is left out of the epoch.
 
     Args:
         images: the data.
@@ -74,7 +74,7 @@ class Classification:
         return torch.randperm(len(self.images.train), generator=generator)
 
     def start(self, graph: Graph) -> None:
-        """Nothing to begin from."""
+        """Nothing: images have no state."""
 
     def after(self, step: Step | Outcome) -> None:
         """Nothing: mini-batches of images do not depend on each other."""
@@ -88,4 +88,4 @@ class Classification:
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to load."""
+        """Nothing: there is no state."""

@@ -26,7 +26,7 @@ Unroll = Callable[[int], Sequence[Input | Subgraph]]
 
 
 def as_streams(ids: Tensor, streams: int) -> Tensor:
-    """A sequence ``(n,)`` as a series ``(time, streams)``: contiguous parts side by side, each ending on the first
+    """A sequence ``(n,)`` as a series ``(time, streams)``: contiguous parts side by side. Each ends with the first
     entry of the next, so that every entry is predicted once (up to ``streams - 1`` at the end are left out).
 
     Raises:
@@ -41,8 +41,8 @@ def as_streams(ids: Tensor, streams: int) -> Tensor:
 def covering(ids: Tensor, streams: int = 16, shortest: int = 1_000) -> list[Tensor]:
     """A sequence as series that together predict every entry but the first exactly once.
 
-    A measurement goes faster over several streams; each starts from the null state, so they are kept long: at least
-    ``shortest`` entries. What is left over goes on, in one stream, where the last one ended.
+    A measurement is faster over several streams. Each starts from the null state, so they are long: at least
+    ``shortest`` entries. The rest continues, in one stream, where the last one ended.
     """
     streams = max(1, min(streams, len(ids) // shortest))
     series = as_streams(ids, streams)
@@ -51,7 +51,7 @@ def covering(ids: Tensor, streams: int = 16, shortest: int = 1_000) -> list[Tens
 
 
 def chunks(series: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets of every chunk of at most ``length`` steps, as the rows that the engine wants."""
+    """Inputs and targets of every chunk of at most ``length`` steps, as rows for the engine."""
     for start in range(0, len(series) - 1, length):
         stop = min(start + length, len(series) - 1)
         yield series[start:stop].flatten(0, 1), series[start + 1 : stop + 1].flatten(0, 1)
@@ -64,8 +64,8 @@ class Prediction:
 
     Args:
         train: the training series.
-        held_out: for "valid" and "test" (and more, if wanted) what is measured: series that follow each other,
-            the last stream of one continuing in a single stream of the next.
+        held_out: for "valid" and "test" (and any other split) series that follow each other: the last stream of one
+            continues in a single stream of the next.
         unroll: the network over a number of steps.
         length: K, the steps of a chunk.
         tokens: "chars", "words" or "vectors": which metrics are reported.
@@ -106,7 +106,7 @@ class Prediction:
         return inputs, self.train[start + 1 : stop + 1].flatten(0, 1)
 
     def start(self, graph: Graph) -> None:
-        """Begin from the null state of this graph."""
+        """Start from the null state of this graph."""
         self._carried = null_state(graph, self.train.shape[1])
 
     def after(self, step: Step | Outcome) -> None:
@@ -122,7 +122,7 @@ class Prediction:
         return dict(self._carried)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a carried state."""
+        """Continue from a carried state."""
         self._carried = dict(state)
 
     def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
@@ -138,10 +138,10 @@ class Prediction:
 def walk(
     graph: Graph, series: Sequence[Tensor], unroll: Unroll, length: int, copies: int = 1
 ) -> Iterator[tuple[ForwardPass, Tensor]]:
-    """Run a graph statefully over series that follow each other: of every chunk what it computed, and the targets.
+    """Run a graph statefully over series that follow each other: for every chunk its forward pass, and the targets.
 
-    With ``copies`` each stream runs so many times side by side, with a state and draws of its own each time: the rows
-    of its copies lie next to each other, ``(steps * streams * copies, units)``; the targets are ``(steps * streams,)``.
+    With ``copies`` each stream runs this many times side by side, each with its own state and draws: the rows of its
+    copies are next to each other, ``(steps * streams * copies, units)``; the targets are ``(steps * streams,)``.
     """
     lists: dict[int, Graph] = {}
     state: dict[str, Tensor] = {}

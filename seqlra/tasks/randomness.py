@@ -1,4 +1,4 @@
-"""Random draws of a measurement, apart from those of training."""
+"""Random draws of a measurement, separate from those of training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Let torch's random numbers start from ``seed``, and afterwards go on as if nothing had been drawn."""
+    """Start torch's random numbers from ``seed``, and restore their state at the end."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Labeled sequences as a task: every sequence starts from the null state, and is asked for at some of its steps."""
+"""Labeled sequences as a task: every sequence starts from the null state, and has targets at some of its steps."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from seqlra.tasks.randomness import seeded
 class LabeledSequences:
     """Mini-batches of sequences by number, and the error on fixed sequences.
 
-    Generated sequences are new at every update; an epoch is `UPDATES_PER_EPOCH` of them. Stored sequences have in every
-    epoch an order of their own, drawn from the seed and its number; what is left over from whole mini-batches is left
-    out of that epoch.
+    Generated sequences are new at every update; an epoch is `UPDATES_PER_EPOCH` updates. Stored sequences have their
+    own order in every epoch, drawn from the seed and the number of the epoch; an incomplete mini-batch is left out.
 
     Args:
         data: generated sequences, or stored ones in three splits.
@@ -74,7 +73,7 @@ class LabeledSequences:
         return elman(data.inputs, hidden, data.outputs, data.time, output=loss, outputs_at=data.steps, **options)
 
     def start(self, graph: Graph) -> None:
-        """Make the null state of this graph, from which every sequence starts.
+        """Make the null state of this graph, the start of every sequence.
 
         Raises:
             SeqlraError: targets are missing, and the output of the graph does not allow for that.
@@ -116,7 +115,7 @@ class LabeledSequences:
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to load."""
+        """Nothing: there is no state."""
 
     def _sequences(self, step: int) -> Sequences:
         if isinstance(self.data, GeneratedSequences):

@@ -1,4 +1,4 @@
-"""What every task offers to training."""
+"""The interface of a task for training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Inputs = Tensor | Mapping[str, Tensor]
 
 
 class Task(Protocol):
-    """What is learned, as mini-batches in an order that depends only on a seed and their number.
+    """Data as mini-batches, in an order that depends only on a seed and their number.
 
     Attributes:
         steps_per_epoch: mini-batches in one pass over the training split.
@@ -31,7 +31,7 @@ class Task(Protocol):
         """The inputs and targets of update ``step``, counted from 0 over all epochs."""
 
     def after(self, step: Step | Outcome) -> None:
-        """Take over what an update left, e.g. the state that the next chunk of a sequence starts from."""
+        """Read what the task needs from an update, e.g. the state from which the next chunk of a sequence starts."""
 
     def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
         """Metrics over the whole of a split, "valid" or "test": one mapping for each model, in one pass for all; a

@@ -16,7 +16,7 @@ from seqlra.errors import SeqlraError, first_line
 from seqlra.files import write_atomically
 
 FORMAT = 2
-"""Raised whenever what a checkpoint holds changes; `load` also reads format 1."""
+"""Increased whenever the content of a checkpoint changes; `load` also reads format 1."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def _from_format_1(state: dict[str, Any]) -> dict[str, Any]:
-    """The same as format 2 holds it; format 1 kept the record of a single model without a list around each part."""
+    """The same in format 2; format 1 had the record of a single model without a list around each part."""
     best, names = state["best"], ("history", "score", "epoch", "diverged")
     parts = [state["history"], best["score"], best["epoch"], state.get("diverged")]
     if not isinstance(best["score"], list):

@@ -32,7 +32,7 @@ def read(path: Path, task: str) -> dict[str, Any]:
         if name not in known:
             raise unknown(f"setting in {path}:", key, [each.replace("_", "-") for each in known])
         if name in options:
-            raise SeqlraError(f"{key} stands twice in {path}, with - and with _")
+            raise SeqlraError(f"{key} appears twice in {path}, with - and with _")
         if isinstance(value, dict) and name != "rule":
             raise SeqlraError(f"{key} in {path} must be one value, not a table; [rule] is the only table")
         options[name] = value
@@ -62,7 +62,7 @@ def write(configs: Sequence[Config]) -> str:
 
 
 def over(task: str, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a file, and over them what was given.
+    """The settings of a file; given settings win over them.
 
     Settings that stand beside the name of a rule are not another rule's.
     """

@@ -65,7 +65,7 @@ def describe(network: Network) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that the configurations of one or several models stand for, ready to train or to evaluate.
+    """The objects that the configurations of one or several models describe, ready to train or to evaluate.
 
     ``vocabulary`` says what the tokens of a text mean; None for other data. ``rates`` is the step size of each model
     over that of the first, ``(models,)``; None where they agree.

@@ -1,4 +1,4 @@
-"""What a run directory holds, read back: its configuration, its vocabulary, its trained network."""
+"""Reading of a run directory: its configuration, its vocabulary, its trained network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_config(run: RunDirectory) -> Config:
 
 
 def read_vocabulary(run: RunDirectory) -> Vocabulary:
-    """What the tokens of a run mean.
+    """The meaning of the tokens of a run.
 
     Raises:
         SeqlraError: ``vocabulary.json`` is missing or damaged.

@@ -1,4 +1,4 @@
-"""What a run runs on: the versions of the software, the device, the number of threads."""
+"""The machine of a run: the versions of the software, the device, the number of threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int | None) -> int:
-    """Let torch use so many CPU threads, or as many as it chose; returns how many.
+    """Let torch use this many CPU threads (None: its own number); return the number.
 
     Raises:
         SeqlraError: less than one.

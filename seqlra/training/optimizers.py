@@ -1,4 +1,4 @@
-"""The optimizers on offer, all of ``torch.optim``, a shorter way to their step, and the schedule of its size."""
+"""The available optimizers, all of ``torch.optim``, a faster call of their step, and the schedule of its size."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def with_rates(step: Callable[[], object], parameters: Iterable[nn.Parameter], r
     """Steps of a stack whose models have step sizes of their own: model s goes ``rates[s]`` of the way that ``step``
     takes it.
 
-    That is the step of an optimizer with a step size so much larger, since what each of `OPTIMIZERS` takes off a weight
-    is proportional to it, and nothing that they keep depends on it.
+    This equals an optimizer with that step size, because the step of each of `OPTIMIZERS` is proportional to it, and
+    their state does not depend on it.
     """
     moving: list[Tensor] = list(parameters)
     shares = [rates.to(p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in moving]

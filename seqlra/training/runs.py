@@ -63,7 +63,7 @@ def train_runs(configs: Sequence[Config], path: Path, watch: Watch = quietly) ->
 
 
 def resume_runs(path: Path, watch: Watch = quietly) -> list[dict[str, Any]]:
-    """Go on with a training that was stopped, from its checkpoint; as of `train_runs`."""
+    """Continue a stopped training from its checkpoint; see `train_runs`."""
     directory = TrainingDirectory.open(path)
     set_threads(read_config(directory.runs[0]).threads)
     return train(reopen(directory), directory, watch)
@@ -84,7 +84,7 @@ def create(path: Path, configs: Sequence[Config], stacked: bool) -> TrainingDire
 
 
 def begin(experiment: Experiment, directory: TrainingDirectory) -> None:
-    """Write down what is trained, before work starts; ``directory.about`` comes last, so that with it all is there."""
+    """Record what is trained, before work starts; ``directory.about`` comes last, as the mark of a complete record."""
     for config, run in zip(experiment.configs, directory.runs, strict=True):
         run.path.mkdir(exist_ok=True)
         if experiment.vocabulary is not None:
@@ -117,7 +117,7 @@ def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = q
 
     Raises:
         Diverged: every model did; the files are written all the same.
-        Stopped: the user asked to stop; a checkpoint was kept.
+        Stopped: the user asked to stop; a checkpoint was written.
         SeqlraError: the checkpoint is damaged, or files cannot be written.
     """
     trainer = trainer_of(experiment, directory)
@@ -143,7 +143,7 @@ def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = q
         directory.checkpoint.unlink(missing_ok=True)
     if trainer.diverged:
         first, *others = trainer.records
-        message = f"every model diverged; {first.run.failed} says where, as those of the others do"
+        message = f"every model diverged; {first.run.failed} says where, as for the other models"
         raise Diverged(message if others else first.diverged)
     return found
 

@@ -34,7 +34,7 @@ from seqlra.training.settings import Optimization
 
 
 class Stopped(Exception):
-    """The user asked to stop; a checkpoint was kept."""
+    """The user asked to stop; a checkpoint was written."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Record:
 
 
 class Trainer:
-    """Trains the models of one graph on one task, and keeps their directory.
+    """Trains the models of one graph on one task, and writes their directory.
 
     A model that diverges, or has solved its task, is left as it is then; the others go on.
 
@@ -159,7 +159,7 @@ class Trainer:
             restore()
 
     def resume(self) -> None:
-        """Go back to where the checkpoint of the directory stands.
+        """Restore the state of the checkpoint of the directory.
 
         Raises:
             SeqlraError: it is damaged, of another version, or of other models.

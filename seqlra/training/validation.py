@@ -1,4 +1,4 @@
-"""Checks of pydantic, reported in one line that names a field as its option is named."""
+"""Checks by pydantic, reported in one line with the name of the option."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class TestAngles:
         step = update(graph, rule, as_rows(inputs), as_rows(targets))
         x = torch.stack([inputs[f"x[{t}]"] for t in range(1, steps + 1)])
         x = one_hot(x, 5).double() if tokens else x
-        # its own walk back, against backprop's through the states of autograd
+        # its own backward pass, against backprop's through the states of autograd
         states = [inputs["hidden[0]"]]
         pre: list[Tensor] = []
         W, V, U = (graph.weights[name].detach() for name in "WVU")

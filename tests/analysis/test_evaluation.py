@@ -71,18 +71,18 @@ def test_the_variance_is_that_of_the_samples_themselves() -> None:
 
 
 def test_however_many_rows_run_at_once_every_row_is_answered_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a unit that says it draws, but always draws the same."""
+    """With a unit that claims to draw, but always draws the same."""
     fixed = Discretizer("loaded dice", lambda z: (z > 0.5).to(z.dtype), mean=lambda z: z)
     graph, x = filled(mlp(4, [3, 2], 3, "sigmoid", fixed)), torch.randn(7, 4)
     monkeypatch.setattr(evaluation, "ROWS", 13)  # 2 rows at a time
-    told: list[tuple[int, int]] = []
-    found = posterior(graph, x, 6, watch=lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    found = posterior(graph, x, 6, watch=lambda done, total: progress.append((done, total)))
     W, b, z = graph.weights, graph.biases, x
     for layer in ("1", "2"):
         z = (torch.sigmoid(z @ W[f"W{layer}"] + b[f"b{layer}"]) > 0.5).double()
     torch.testing.assert_close(found.mean, (z @ W["W3"] + b["b3"]).softmax(-1).detach())
     assert found.variance.max() < 1e-30
-    assert told == [(2, 7), (4, 7), (6, 7), (7, 7)]
+    assert progress == [(2, 7), (4, 7), (6, 7), (7, 7)]
 
 
 def test_the_mean_field_pass_is_plain_torch_with_sigmoid() -> None:
@@ -224,11 +224,11 @@ def test_over_time_the_posterior_is_the_sum_over_all_trajectories(
     monkeypatch.setattr(evaluation, "NUMBERS", numbers)
     graph, series = filled(bernoulli_rnn(5)), streams()
     answers = answers_over(graph, series, bernoulli_rnn, 2, samples=20_000, seed=4)
-    told: dict[int, Tensor] = {}
+    answers: dict[int, Tensor] = {}
     for stream in range(3):
-        told[stream] = enumerated(graph, series[0][:-1, stream].tolist())
+        answers[stream] = enumerated(graph, series[0][:-1, stream].tolist())
     goes_on = enumerated(graph, [*series[0][:-1, 2].tolist(), *series[1][:-1, 0].tolist()])[5:]
-    p = torch.cat([torch.stack([told[0], told[1], told[2]], 1).flatten(0, 1), goes_on])
+    p = torch.cat([torch.stack([answers[0], answers[1], answers[2]], 1).flatten(0, 1), goes_on])
     truth = torch.cat([series[0][1:].flatten(), series[1][1:, 0]])
     assert torch.equal(answers.truth, truth)
     expected = p.gather(-1, truth[:, None])[:, 0]

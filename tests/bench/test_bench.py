@@ -18,7 +18,7 @@ from seqlra.network.forward import null_state
 
 
 def counting() -> FlopCounterMode:
-    """Torch's counter, told that a product added in place is a product, too."""
+    """Torch's counter, which then counts a product added in place, too."""
 
     def added(total: torch.Size, a: torch.Size, b: torch.Size, **_: object) -> int:
         return 2 * a[0] * a[1] * b[1] if a[0] > 1 else 0  # a row of ones: the sum of an update of biases
@@ -68,7 +68,7 @@ def printed(*arguments: str) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_bench_mlp_tells_each_rival_and_their_means() -> None:
+def test_bench_mlp_reports_each_rival_and_their_means() -> None:
     told = printed("mlp", "--net", "9,7@5", "--net", "8x2@4", "--no-compiled", "--optimizer", "sgd")
     assert [case["case"] for case in told["cases"]][:2] == ["9x7, batch 5, sgd", "2x8, batch 4, sgd"]  # type: ignore[attr-defined]
     assert {"ours against backprop, eager", "ours against backprop, eager, fused optimizer"} <= set(
@@ -80,18 +80,18 @@ def test_bench_mlp_tells_each_rival_and_their_means() -> None:
         assert case["of_limit"] > 0
 
 
-def test_bench_stack_tells_both_ways_to_feed_it() -> None:
+def test_bench_stack_reports_both_kinds_of_data() -> None:
     told = printed("stack", "--models", "3", "--hidden", "9,7", "--batch", "5", "--no-compiled")
     assert ["a stream each" in case["case"] for case in told["cases"]] == [True, False]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("net", ["128x8", "x@5", "9@", "9@0", "9@-1"])
-def test_a_network_that_cannot_be_read_is_told(net: str) -> None:
+def test_a_network_that_cannot_be_read_is_reported(net: str) -> None:
     with pytest.raises(SeqlraError, match="cannot read"):
         CliRunner().invoke(app, ["bench", "mlp", "--net", net], catch_exceptions=False)
 
 
-def test_an_optimizer_without_rival_is_told() -> None:
+def test_an_optimizer_without_rival_is_reported() -> None:
     with pytest.raises(SeqlraError, match="known: sgd, adam"):
         CliRunner().invoke(app, ["bench", "mlp", "--optimizer", "rmsprop"], catch_exceptions=False)
 

@@ -263,32 +263,32 @@ def test_evaluate_samples_stochastic_units_and_leaves_its_files(seqlra: Run, tmp
     done = seqlra("evaluate run --samples 7 --json")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    told, folder = json.loads(line), tmp_path / "run/evaluation-test"
+    result, folder = json.loads(line), tmp_path / "run/evaluation-test"
     assert sorted(path.name for path in folder.iterdir()) == [
         "certainty.png",
         "posterior.json",
         "posterior.npz",
         "reliability.png",
     ]
-    assert json.loads((folder / "posterior.json").read_text()) == told
-    assert (told["samples"], told["seed"], told["split"]) == (7, 0, "test")
+    assert json.loads((folder / "posterior.json").read_text()) == result
+    assert (result["samples"], result["seed"], result["split"]) == (7, 0, "test")
     assert all((tmp_path / "run" / name).read_bytes() == content for name, content in before.items())
     with np.load(folder / "posterior.npz") as arrays:
         mean, variance, targets = (arrays[name] for name in ("mean", "variance", "targets"))
     assert (mean.shape, variance.shape, targets.shape) == ((3000, 10), (3000, 10), (3000,))
-    assert told["test_error"] == pytest.approx(100 * (mean.argmax(-1) != targets).mean())
-    assert told["test_loss"] == pytest.approx(-np.log(mean[np.arange(3000), targets]).mean(), rel=1e-5)
-    assert told["test_loss"] < told["one_draw"]["loss"]  # Jensen
-    assert told["mean_field"].keys() == {"error", "loss", "calibration_error"}
-    assert [row["label"] for row in told["classes"]] == list(range(10))
-    assert sum(row["count"] for row in told["classes"]) == sum(bin["count"] for bin in told["reliability"]) == 3000
-    assert told["classes"][3]["variance"] == pytest.approx(variance[targets == 3, 3].mean(), rel=1e-5)
-    assert told["versions"].keys() == {"seqlra", "torch", "python"}
+    assert result["test_error"] == pytest.approx(100 * (mean.argmax(-1) != targets).mean())
+    assert result["test_loss"] == pytest.approx(-np.log(mean[np.arange(3000), targets]).mean(), rel=1e-5)
+    assert result["test_loss"] < result["one_draw"]["loss"]  # Jensen
+    assert result["mean_field"].keys() == {"error", "loss", "calibration_error"}
+    assert [row["label"] for row in result["classes"]] == list(range(10))
+    assert sum(row["count"] for row in result["classes"]) == sum(bin["count"] for bin in result["reliability"]) == 3000
+    assert result["classes"][3]["variance"] == pytest.approx(variance[targets == 3, 3].mean(), rel=1e-5)
+    assert result["versions"].keys() == {"seqlra", "torch", "python"}
 
     again = json.loads(seqlra("evaluate run --samples 7 --json --out other/folder").stdout)
-    assert {**again, "out": 0} == {**told, "out": 0}
+    assert {**again, "out": 0} == {**result, "out": 0}
     another = json.loads(seqlra("evaluate run --samples 7 --json --seed 1").stdout)
-    assert another["test_loss"] != told["test_loss"]
+    assert another["test_loss"] != result["test_loss"]
     shown = seqlra("evaluate run --samples 7")
     assert all(word in shown.stdout for word in ("posterior", "one draw", "mean field", "mean variance"))
 
@@ -321,17 +321,17 @@ def test_evaluate_samples_text(seqlra: Run, tmp_path: Path) -> None:
     assert trained.returncode == 0, trained.stderr
     done = seqlra("evaluate run --samples 6 --json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["test_bpc"] == pytest.approx(told["test_loss"] / np.log(2))
-    assert told["one_draw"].keys() == {"error", "loss", "bpc"}
-    assert told["classes"] == []
+    result = json.loads(done.stdout)
+    assert result["test_bpc"] == pytest.approx(result["test_loss"] / np.log(2))
+    assert result["one_draw"].keys() == {"error", "loss", "bpc"}
+    assert result["classes"] == []
     files = sorted(path.name for path in (tmp_path / "run/evaluation-test").iterdir())
     assert files == ["posterior.json", "posterior.npz", "reliability.png"]
-    told = json.loads(seqlra("evaluate run --samples 6 --text rat.txt --json").stdout)
-    assert (told["tokens"], told["unknown_tokens"]) == (480, 20)
+    result = json.loads(seqlra("evaluate run --samples 6 --text rat.txt --json").stdout)
+    assert (result["tokens"], result["unknown_tokens"]) == (480, 20)
     with np.load(tmp_path / "run/evaluation-text/posterior.npz") as arrays:
         assert arrays["probability"].shape == (479,)
-        assert told["loss"] == pytest.approx(-np.log(arrays["probability"]).mean(), rel=1e-5)
+        assert result["loss"] == pytest.approx(-np.log(arrays["probability"]).mean(), rel=1e-5)
 
 
 def test_bench_gives_cases_with_ratios(seqlra: Run) -> None:

@@ -1,4 +1,4 @@
-"""Sequences of one's own. Oracle: plain loops over the arrays that were given."""
+"""Your own sequences. Oracle: plain loops over the given arrays."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_rare_words_are_unknown_in_training_too(tmp_path: Path) -> None:
     assert text.unknown == {"train": 18, "valid": 1, "test": 1}
 
 
-def test_a_given_vocabulary_is_kept(tmp_path: Path) -> None:
+def test_a_given_vocabulary_is_used(tmp_path: Path) -> None:
     vocabulary = Vocabulary.of("cab", "chars")
     text = load_file(tmp_path / "poem.txt", "ad" * 20, vocabulary=vocabulary)
     assert text.vocabulary is vocabulary

@@ -76,7 +76,7 @@ def test_characters_start_everywhere() -> None:
     assert list(token_starts("a b", "chars")) == [0, 1, 2]
 
 
-def test_frequent_words_are_kept_and_the_first_of_equals() -> None:
+def test_frequent_words_stay_and_the_first_of_equals() -> None:
     text = "z z z b a b a c d d d d"
     assert Vocabulary.of(text, "words").symbols == ("<unk>", "d", "z", "b", "a", "c")
     vocabulary = Vocabulary.of(text, "words", max_words=4)
@@ -109,7 +109,7 @@ def test_other_spaces_are_lost_but_words_stay() -> None:
     assert vocabulary.encode(written).equal(vocabulary.encode(text))
 
 
-# -- kept in a file ----------------------------------------------------------------------------------------------------
+# -- saved in a file ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tokens", ["chars", "words"])

@@ -105,7 +105,7 @@ def test_what_looks_at_data_cannot_be_compiled() -> None:
         CompiledUpdate(filled(small_mlp()), LRAFeedback(epsilon=0.1, skip=True))
 
 
-def test_without_a_compiler_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> Any:
         def never(*_: object) -> None:
             raise RuntimeError("no working C++ compiler")
@@ -123,7 +123,7 @@ def test_without_a_compiler_that_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 @needs_compiler
 @pytest.mark.parametrize("task", ["mlp --hidden 9,7", "rnn --hidden 9 --unroll 3 --streams 5"])
 def test_training_compiled_comes_to_the_same(task: str, tmp_path: Path) -> None:
-    """Diagnosed updates run as they are, the others compiled; what is carried from chunk to chunk is the same, too."""
+    """Diagnosed updates run by the engine, all other updates compiled; the state between chunks is the same, too."""
     torch.set_default_dtype(torch.float32)
     weights = []
     for number, option in enumerate(("", "--compile")):

@@ -143,7 +143,7 @@ def test_a_stack_holds_the_nets_of_its_seeds(nodes: Any, weights: str) -> None:
 
 
 def test_parameters_are_filled_in_place() -> None:
-    # an optimizer that was made before keeps hold of them
+    # an optimizer that was made before still holds them
     graph = Graph(small_mlp())
     before = {name: id(tensor) for name, tensor in graph.named_parameters()}
     assert initialize(graph, 3) is graph

@@ -95,13 +95,13 @@ def assert_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None
         assert torch.equal(one[name], other[name]), name
 
 
-def both(ours: Graph, theirs: Graph, rule: Rule, recorded: RecordedUpdate, *fed: Any) -> None:
+def both(ours: Graph, theirs: Graph, rule: Rule, recorded: RecordedUpdate, *batch: Any) -> None:
     """An update by the engine and one by the recording, from the same state of torch's generator; then a step."""
     random = torch.random.get_rng_state()
-    step = update(ours, rule, *fed)
+    step = update(ours, rule, *batch)
     after = torch.random.get_rng_state()
     torch.random.set_rng_state(random)
-    outcome = recorded(*fed)
+    outcome = recorded(*batch)
     assert torch.equal(torch.random.get_rng_state(), after)
     assert_equal(updates(theirs), updates(ours))
     assert torch.equal(outcome.loss, step.loss)
@@ -147,7 +147,7 @@ def test_vectors_as_targets() -> None:
         both(ours, theirs, rule, recorded, torch.randn(6, 5), torch.randn(6, 3))
 
 
-def test_another_shape_of_mini_batch_is_recorded_anew_and_the_first_is_kept() -> None:
+def test_another_shape_of_mini_batch_is_recorded_anew_and_the_first_stays() -> None:
     rule = LRAFeedback()
     ours, theirs = twins(small_mlp, rule)
     recorded = RecordedUpdate(theirs, rule)
@@ -202,7 +202,7 @@ def test_a_buffer_serves_one_result_after_another() -> None:
     recorded, x, t = RecordedUpdate(graph, LRAFeedback()), torch.randn(6, 5), torch.randint(3, (6,))
     with torch.no_grad():
         trace = recorded._trace(x, t, recorded._state(), [x, t])
-        calls: Any = record(trace.module, [tensor.detach() for tensor in (*trace.state, *trace.fed)]).update
+        calls: Any = record(trace.module, [tensor.detach() for tensor in (*trace.state, *trace.batch)]).update
     results = [call.keywords["out"].data_ptr() for call in calls if "out" in call.keywords]
     assert len(set(results)) < len(results) / 2
 
@@ -217,21 +217,21 @@ def test_a_replayed_update_allocates_nothing() -> None:
     assert sum(event.cpu_memory_usage for event in profile.events() if event.cpu_memory_usage > 0) == 0
 
 
-def test_what_an_update_left_cannot_be_asked_for_after_the_next() -> None:
+def test_results_cannot_be_read_after_the_next_update() -> None:
     graph, _ = twins(small_mlp, LRAFeedback())
     recorded = RecordedUpdate(graph, LRAFeedback())
     first, second = (recorded(torch.randn(6, 5), torch.randint(3, (6,))) for _ in range(2))
-    kept = second.loss
+    loss = second.loss
     with pytest.raises(SeqlraError, match="before the next one"):
         _ = first.loss
-    before = kept.clone()
+    before = loss.clone()
     third = recorded(torch.randn(6, 5), torch.randint(3, (6,)))
     assert not torch.equal(third.loss, before)
-    assert torch.equal(kept, before)  # what was asked for is the caller's own
+    assert torch.equal(loss, before)  # the caller owns it
     assert torch.equal(second.loss, before)
 
 
-def test_wrong_inputs_are_told_as_by_the_engine() -> None:
+def test_wrong_inputs_are_reported_as_by_the_engine() -> None:
     graph, _ = twins(small_mlp, LRAFeedback())
     with pytest.raises(SeqlraError, match="takes rows of 5 numbers"):
         RecordedUpdate(graph, LRAFeedback())(torch.randn(6, 4), torch.randint(3, (6,)))
@@ -263,7 +263,7 @@ COUNT = torch.zeros(())
 
 @dataclass(frozen=True)
 class Counts(LRAFeedback):
-    """It keeps something that the graph does not know of."""
+    """It has state that the graph does not know."""
 
     def error(self, layer: LayerView, incoming: Tensor) -> Any:
         COUNT.view(1).add_(1)
@@ -304,7 +304,7 @@ def rnn_of_40_updates(text: Path) -> Config:
 def test_training_comes_to_the_same_without_recording(
     task: str, short_text: Path, tmp_path: Any, monkeypatch: Any
 ) -> None:
-    """Diagnosed updates run by the engine in both; what is carried from chunk to chunk is the same, too."""
+    """Diagnosed updates run by the engine in both; the state between chunks is the same, too."""
     weights = []
     for name in ("recorded", "engine"):
         run = RunDirectory.create(tmp_path / name)
@@ -331,8 +331,8 @@ def test_training_records_what_can_be_recorded_and_leaves_the_rest_to_the_engine
 
     plain, weights = trained(LRAFeedback(), tmp_path)
     assert isinstance(plain.traced, RecordedUpdate)
-    told, same = trained(Same(), tmp_path)
-    assert told.traced is None
+    unrecorded, same = trained(Same(), tmp_path)
+    assert unrecorded.traced is None
     assert_equal(same, weights)
     looking, other = trained(LooksAtNumbers(), tmp_path)
     assert looking.traced is None

@@ -1,4 +1,4 @@
-"""Oracle: the reference walk (Algorithms 1 and 2 line by line). The engine gives the same updates, to 1e-10."""
+"""Oracle: the reference (Algorithms 1 and 2 line by line). The engine gives the same updates, to 1e-10."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS.keys())
-def test_the_engine_gives_the_updates_of_the_reference_walk(nodes: Any, rule: Any) -> None:
+def test_the_engine_gives_the_updates_of_the_reference(nodes: Any, rule: Any) -> None:
     graph = filled(nodes())
     inputs, targets = batch_for(graph)
     update(graph, rule, as_rows(inputs), as_rows(targets))
@@ -130,7 +130,7 @@ def test_depth_counts_the_subgraphs_that_were_updated() -> None:
     below = LRAFeedback(beta=1e-9, epsilon=between)  # nothing under the output has a loss to speak of
     assert update(graph, below, x, t).depth == pytest.approx(0.5)
     assert (updates(graph)["weights.W3"]).abs().max() == 0
-    for skip in (False, True):  # three leave at the output, and none of the others anywhere
+    for skip in (False, True):  # three leave at the output, and no other sample anywhere
         assert update(graph, LRAFeedback(epsilon_output=between, skip=skip), x, t).depth == pytest.approx(2)
 
 
@@ -181,7 +181,7 @@ def test_skipped_samples_leave_the_computation() -> None:
     assert [d.shape[0] for d in errors if d is not None][-1] == 3
 
 
-def test_a_walk_ends_with_its_last_row() -> None:
+def test_a_backward_pass_ends_with_its_last_row() -> None:
     class Counting(LRAFeedback):
         asked: ClassVar[int] = 0
 

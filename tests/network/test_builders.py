@@ -1,4 +1,4 @@
-"""Outputs at some steps, and targets that are missing. Oracles: the reference walk, autograd, the asked rows alone."""
+"""Outputs at some steps, and targets that are missing. Oracles: the reference, autograd, the asked rows alone."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_the_list_has_outputs_at_the_asked_steps_alone() -> None:
 
 
 def test_neighboring_outputs_run_together() -> None:
-    ties = Graph(elman(5, [7], 3, 6, outputs_at=[4, 5, 6])).layers
-    assert [(layer.name, layer.steps) for layer in ties] == [("hidden", 6), ("output", 3)]
+    layers = Graph(elman(5, [7], 3, 6, outputs_at=[4, 5, 6])).layers
+    assert [(layer.name, layer.steps) for layer in layers] == [("hidden", 6), ("output", 3)]
 
 
 @pytest.mark.parametrize("steps", [[], [0], [6], [2, 7]])
@@ -103,7 +103,7 @@ def test_outputs_at_steps_that_do_not_exist_are_refused(steps: list[int]) -> Non
 @pytest.mark.parametrize("asked", ASKED, ids=str)
 class TestOutputsAtSomeSteps:
     @pytest.mark.parametrize("rule", LRA.values(), ids=LRA.keys())
-    def test_the_engine_equals_the_reference_walk(
+    def test_the_engine_equals_the_reference(
         self, rule: Any, asked: list[int], hidden: list[int], across: bool
     ) -> None:
         graph = filled(elman(5, hidden, 3, STEPS, across_time=across, outputs_at=asked))
@@ -149,7 +149,7 @@ class TestMissingTargets:
     @with_and_without_time
     @both_reductions
     @pytest.mark.parametrize("rule", LRA.values(), ids=LRA.keys())
-    def test_the_engine_equals_the_reference_walk(self, rule: Any, reduction: str, across: bool) -> None:
+    def test_the_engine_equals_the_reference(self, rule: Any, reduction: str, across: bool) -> None:
         rule = type(rule)(**{**vars(rule), "reduction": reduction})
         graph = filled(elman(5, [8, 4], 3, STEPS, output=masked("cross-entropy"), across_time=across))
         inputs, targets = classes_without(graph)
@@ -295,4 +295,4 @@ def test_a_masked_loss_is_the_plain_one_where_nothing_is_missing(name: str) -> N
     for t in (torch.randn(6, 3).softmax(-1), *([torch.randint(3, (6,))] if plain.classes else [])):
         assert loss.value(h, t).equal(plain.value(h, t))
         assert loss.error(plain.f(h), t).equal(plain.error(plain.f(h), t))
-    assert masked(name) is masked(name)  # copies over time run together only if their losses are equal
+    assert masked(name) is masked(name)  # time steps run together only if their losses are equal

@@ -21,9 +21,9 @@ X, OUT = Input("x", 5), {"loss": "cross-entropy"}
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: [X, Subgraph("a", 4, ["x"]), Subgraph("a", 3, ["x"], **OUT)], "'a' stands twice"),
-        (lambda: [X, Input("x", 3), Subgraph("out", 3, ["x"], **OUT)], "'x' stands twice"),
-        (lambda: [X, Subgraph("x", 4, ["x"]), Subgraph("out", 3, ["x"], **OUT)], "'x' stands twice"),
+        (lambda: [X, Subgraph("a", 4, ["x"]), Subgraph("a", 3, ["x"], **OUT)], "'a' appears twice"),
+        (lambda: [X, Input("x", 3), Subgraph("out", 3, ["x"], **OUT)], "'x' appears twice"),
+        (lambda: [X, Subgraph("x", 4, ["x"]), Subgraph("out", 3, ["x"], **OUT)], "'x' appears twice"),
         (lambda: [X, Subgraph("out", 3, ["y"], **OUT)], "'out' reads 'y', which does not come before it"),
         (
             lambda: [X, Subgraph("a", 4, ["b"]), Subgraph("b", 4, ["x"]), Subgraph("out", 3, ["a"], **OUT)],
@@ -221,7 +221,7 @@ def test_the_repr_has_a_line_for_every_subgraph() -> None:
         assert all(read.source in line and read.weight in line for read in node.reads)
 
 
-def test_the_repr_says_what_runs_together_and_which_errors_walk_back() -> None:
+def test_the_repr_says_what_runs_together_and_which_errors_go_back_through_time() -> None:
     for across in (False, True):
         graph = Graph(chain_over_time(4, across))
         assert "3 more steps" in line_of(graph, "hidden[1]")

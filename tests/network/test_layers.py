@@ -1,5 +1,5 @@
-"""Oracles: the reference walk, which knows nothing of ties; autograd for backprop; and, for which copies may run
-together, the definition: they share weights and read alike."""
+"""Oracles: the reference, which knows nothing of layers; autograd for backprop; and, for the steps that may run
+together, the definition: they share weights and have the same connections."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RULES: dict[str, Any] = {
 
 
 def hidden(name: str, units: int, *reads: tuple[str, str, str | None], g: str | None = None) -> Subgraph:
-    """A tanh subgraph whose bias is shared by its copies; each read is (source, weight, feedback)."""
+    """A tanh subgraph whose steps share a bias; each read is (source, weight, feedback)."""
     return Subgraph(name, units, [Connection(*read) for read in reads], "tanh", g, "l2", bias=name.split("[")[0])
 
 
@@ -133,7 +133,7 @@ def without_input(steps: int = 4) -> list[Input | Subgraph]:
 
 
 def first_output_apart() -> list[Input | Subgraph]:
-    """One output over three steps, of which the first reads its input as well: two ties."""
+    """One output over three steps, of which the first reads its input as well: two layers."""
     nodes: list[Input | Subgraph] = [Input("hidden[0]", 8)]
     for t in (1, 2, 3):
         skip = [("x[1]", "skip", None)] if t == 1 else []
@@ -145,7 +145,7 @@ def first_output_apart() -> list[Input | Subgraph]:
     return nodes
 
 
-# what it builds, and how many copies each of its ties has
+# what it builds, and how many steps each of its layers has
 GRAPHS: dict[str, tuple[Any, dict[str, list[int]]]] = {
     "elman": (chain_over_time, {"hidden": [4], "output": [4]}),
     "bidirectional": (bidirectional, {"ahead": [4], "back": [1] * 4, "out": [4]}),
@@ -162,17 +162,17 @@ GRAPHS: dict[str, tuple[Any, dict[str, list[int]]]] = {
 }
 
 
-@pytest.mark.parametrize(("nodes", "copies"), GRAPHS.values(), ids=GRAPHS.keys())
-def test_copies_that_read_alike_run_together(nodes: Any, copies: dict[str, list[int]]) -> None:
+@pytest.mark.parametrize(("nodes", "steps"), GRAPHS.values(), ids=GRAPHS.keys())
+def test_steps_with_the_same_connections_run_together(nodes: Any, steps: dict[str, list[int]]) -> None:
     found: dict[str, list[int]] = {}
     for layer in sorted(Graph(nodes()).layers, key=lambda layer: layer.first):
         found.setdefault(layer.name, []).append(layer.steps)
-    assert found == copies
+    assert found == steps
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 @pytest.mark.parametrize("nodes", [nodes for nodes, _ in GRAPHS.values()], ids=GRAPHS.keys())
-def test_however_copies_are_tied_the_updates_are_those_of_the_reference(nodes: Any, rule: Any) -> None:
+def test_however_steps_are_grouped_the_updates_are_those_of_the_reference(nodes: Any, rule: Any) -> None:
     graph = filled(nodes())
     inputs, targets = batch_for(graph)
     update(graph, rule, as_rows(inputs), as_rows(targets))
@@ -180,7 +180,7 @@ def test_however_copies_are_tied_the_updates_are_those_of_the_reference(nodes: A
 
 
 @pytest.mark.parametrize("nodes", [nodes for nodes, _ in GRAPHS.values()], ids=GRAPHS.keys())
-def test_however_copies_are_tied_backprop_is_autograd(nodes: Any) -> None:
+def test_however_steps_are_grouped_backprop_is_autograd(nodes: Any) -> None:
     graph = filled(nodes())
     inputs, targets = batch_for(graph)
     update(graph, Backprop(), as_rows(inputs), as_rows(targets))
@@ -211,8 +211,10 @@ def nan_where_nothing_was_written() -> Iterator[None]:
 @pytest.mark.usefixtures("nan_where_nothing_was_written")
 @pytest.mark.parametrize("rule", [*RULES.values(), LRAFeedback(epsilon=0.3, skip=True)], ids=[*RULES, "fdbk, skip"])
 @pytest.mark.parametrize("nodes", [nodes for nodes, _ in GRAPHS.values()], ids=GRAPHS.keys())
-def test_the_blocks_of_the_walk_back_change_no_update(nodes: Any, rule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BackwardPass, "ROWS_AT_ONCE", 13)  # two copies of six rows at a time, and one left over of five
+def test_the_blocks_of_the_backward_pass_change_no_update(
+    nodes: Any, rule: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BackwardPass, "ROWS_AT_ONCE", 13)  # two steps of six rows at a time, and one left over of five
     graph = filled(nodes())
     inputs, targets = batch_for(graph)
     update(graph, rule, as_rows(inputs), as_rows(targets))
@@ -225,7 +227,7 @@ def alone_at(stacked: Graph, s: int) -> Graph:
     return alone
 
 
-def test_a_tie_comes_after_everything_it_reads() -> None:
+def test_a_layer_comes_after_everything_it_reads() -> None:
     for nodes, _ in GRAPHS.values():
         graph, done = Graph(nodes()), {node.name for node in Graph(nodes()).inputs}
         blocks = {
@@ -291,21 +293,21 @@ def test_hidden_states_are_those_of_the_recurrence_step_by_step() -> None:
     torch.testing.assert_close(graph(as_rows(inputs)), torch.cat(expected))
 
 
-def test_copies_of_different_sizes_are_refused() -> None:
+def test_steps_of_different_sizes_are_refused() -> None:
     nodes = [Input("x[1]", 5), Input("x[2]", 4), output("out", ("x[1]", "U", None))]
-    with pytest.raises(SeqlraError, match="copies of 'x' have 5 and 4 units"):
+    with pytest.raises(SeqlraError, match="steps of 'x' have 5 and 4 units"):
         Graph(nodes)
 
 
 def test_a_name_with_and_without_a_step_is_refused() -> None:
     nodes = [Input("x", 5), Input("x[1]", 5), output("out", ("x", "U", None))]
-    with pytest.raises(SeqlraError, match="'x' stands in the list both with and without a step"):
+    with pytest.raises(SeqlraError, match="'x' appears in the list both with and without a step"):
         Graph(nodes)
 
 
-# copies are alike only if they have the same g, so `discretizer` must not make a new one at every call
+# steps run together only if they have the same g, so `discretizer` must not make a new one at every call
 @pytest.mark.parametrize("g", DISCRETIZERS)
-def test_copies_with_a_discretizer_given_by_name_run_together(g: str) -> None:
+def test_steps_with_a_discretizer_given_by_name_run_together(g: str) -> None:
     assert [layer.steps for layer in Graph(chain_over_time(4, g=g)).layers] == [4, 4]
 
 
@@ -333,9 +335,9 @@ def test_a_reader_without_a_target_asks_nothing_of_what_it_reads() -> None:
     assert_same(updates(graph), compute_update_direction(graph, rule, inputs, targets))
 
 
-# Of the copies of "high", only the last gets an error. That of the others is 0 in the tie, which is not to say that
-# they want to stay as they are: they have no target, and do not hold "low" back.
-def test_a_copy_without_a_target_asks_nothing_of_what_it_reads() -> None:
+# Only the last step of "high" gets an error. The layer holds 0 for the earlier steps, which does not mean that they
+# should stay as they are: they have no target, and do not hold "low" back.
+def test_a_step_without_a_target_asks_nothing_of_what_it_reads() -> None:
     nodes: list[Input | Subgraph] = []
     for t in (1, 2):
         nodes += [Input(f"x[{t}]", 5), hidden(f"low[{t}]", 8, (f"x[{t}]", "W", None))]
@@ -348,7 +350,7 @@ def test_a_copy_without_a_target_asks_nothing_of_what_it_reads() -> None:
     assert_same(updates(graph), compute_update_direction(graph, rule, inputs, targets))
 
 
-# a later copy that no error reaches has no target, and nothing was written where it would stand
+# a later step that no error reaches has no target, and nothing was written in its place
 @pytest.mark.parametrize("labeled", [(1,), (2,), (1, 3)])
 @pytest.mark.usefixtures("nan_where_nothing_was_written")
 def test_steps_after_the_last_output_ask_nothing_of_those_before(labeled: tuple[int, ...]) -> None:
@@ -361,8 +363,8 @@ def test_steps_after_the_last_output_ask_nothing_of_those_before(labeled: tuple[
         assert_same(updates(graph), compute_update_direction(graph, rule, inputs, targets))
 
 
-# "high" reads two steps of "low". Algorithm 1 looks for the target of one subgraph at a time, the others as they were;
-# it is not re-run with all copies of "low" moved at once.
+# "high" reads two steps of "low". Algorithm 1 looks for the target of one subgraph while the rest stays as it was;
+# it does not move all steps of "low" at once.
 def test_a_subgraph_that_is_read_at_two_steps_moves_alone() -> None:
     nodes: list[Input | Subgraph] = [Input("low[0]", 8)]
     for t in (1, 2, 3):
@@ -379,7 +381,7 @@ def test_a_subgraph_that_is_read_at_two_steps_moves_alone() -> None:
     assert_same(updates(graph), compute_update_direction(graph, rule, inputs, targets))
 
 
-# one needs whole copies, and the other leaves a selection of rows
+# the bound needs whole steps, and skipping leaves a selection of rows
 def test_a_bound_for_the_whole_batch_gets_along_with_skipping() -> None:
     graph = filled(small_mlp())
     inputs, targets = batch_for(graph)
@@ -403,7 +405,7 @@ def two_outputs(first: str, second: str) -> list[Input | Subgraph]:
     return nodes
 
 
-# ties are sorted by name, not as the list is
+# layers are sorted by name, not as the list is
 @pytest.mark.parametrize("names", [("one", "two"), ("two", "one")])
 def test_the_output_of_a_run_is_that_of_the_last_subgraph_in_the_list(names: tuple[str, str]) -> None:
     graph = filled(two_outputs(*names))
@@ -414,18 +416,18 @@ def test_the_output_of_a_run_is_that_of_the_last_subgraph_in_the_list(names: tup
     torch.testing.assert_close(step.output, step.forward.z[last])
 
 
-def test_an_output_that_falls_into_two_ties_is_still_one_output() -> None:
+def test_an_output_of_two_layers_is_still_one_output() -> None:
     graph = filled(first_output_apart())
     inputs, targets = batch_for(graph)
     step = update(graph, Backprop(), as_rows(inputs), as_rows(targets))
     assert_same(updates(graph), Twin(graph).updates(inputs, targets, "mean"))
     torch.testing.assert_close(step.loss, Twin(graph).loss(inputs, targets).detach() / 18)
-    ties = sorted((layer.first, i) for i, layer in enumerate(graph.layers) if layer.name == "out")
-    wrong = torch.cat([step.forward.z[i] for _, i in ties]).argmax(-1) != as_rows(targets)["out"]
+    parts = sorted((layer.first, i) for i, layer in enumerate(graph.layers) if layer.name == "out")
+    wrong = torch.cat([step.forward.z[i] for _, i in parts]).argmax(-1) != as_rows(targets)["out"]
     torch.testing.assert_close(step.mistakes, wrong.double().mean())
 
 
-def test_depth_does_not_count_copies_that_no_error_reached() -> None:
+def test_depth_does_not_count_steps_that_no_error_reached() -> None:
     graph = filled(one_label_a_sequence(4, across=False))
     inputs, targets = batch_for(graph)
     given = as_rows(inputs), as_rows(targets)
@@ -445,7 +447,7 @@ def test_a_chunk_starts_from_the_null_state_or_from_what_the_last_one_carried(no
     assert graph({**given, **first.carried()}).shape == expected.shape
 
 
-# over one step nothing is recurrent in the tie, but V is a recurrent weight all the same
+# over one step the layer is not recurrent, but V is a recurrent weight all the same
 @pytest.mark.parametrize("weights", WEIGHT_INITS)
 def test_an_rnn_starts_alike_over_however_many_steps(weights: str) -> None:
     one, *others = (initialize(Graph(elman(7, [6, 4], 3, steps)), 3, weights).state_dict() for steps in (4, 2, 1))

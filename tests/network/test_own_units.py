@@ -1,5 +1,5 @@
-"""Oracles for units, losses and rules of one's own: the reference walk for LRA, autograd for backprop, and that
-training lowers the loss it trains on."""
+"""Oracles for units, losses and rules of your own: the reference for LRA, autograd for backprop, and a training loss
+that falls."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_own_discretizer_competes_in_blocks_that_must_divide() -> None:
 
 @dataclass(frozen=True)
 class Halved(Rule):
-    """A rule of one's own in three lines: backprop with half the error at every connection."""
+    """A rule of your own in three lines: backprop with half the error at every connection."""
 
     name: ClassVar[str] = "halved"
     about: ClassVar[str] = "half as much, each layer down"
@@ -133,7 +133,7 @@ class Halved(Rule):
         return incoming * layer.derivative
 
 
-def test_a_rule_of_ones_own_runs_on_the_same_walk() -> None:
+def test_a_rule_of_your_own_runs_on_the_same_backward_pass() -> None:
     graph = filled(mlp(5, [12, 8, 4], 3))
     inputs, targets = batch_for(graph)
     update(graph, Halved(), inputs, targets)

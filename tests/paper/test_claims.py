@@ -1,4 +1,4 @@
-"""Oracle: runs that nobody trained, with errors for which a claim plainly holds, or plainly does not."""
+"""Oracle: runs that nobody trained, with errors for which a claim clearly holds or clearly fails."""
 
 from __future__ import annotations
 

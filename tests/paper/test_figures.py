@@ -284,7 +284,7 @@ def test_figure_4_sets_ten_epochs_of_lra_beside_what_the_paper_says_of_them(stor
 # -- Figure 5 ----------------------------------------------------------------------------------------------------------
 
 
-def test_depth_by_epoch_beside_backprop_and_beside_the_walk_that_never_stops(
+def test_depth_by_epoch_beside_backprop_and_beside_the_pass_that_never_stops(
     store: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halts, whole = figure5.halting("mnist", "tanh"), figure5.whole("mnist", "tanh")
@@ -391,7 +391,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reproduction:
 
 
 class Quiet:
-    """Shows nothing of how a run goes."""
+    """Shows no progress."""
 
     def __init__(self, members: object) -> None:
         pass
@@ -403,7 +403,7 @@ class Quiet:
         pass
 
 
-def test_latent_layers_are_laid_out_once_and_kept_with_the_run(
+def test_latent_layers_are_laid_out_once_and_stored_with_the_run(
     trained: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     laid_out: list[list[np.ndarray]] = []

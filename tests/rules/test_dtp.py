@@ -35,8 +35,8 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def test_with_exact_inverses_of_an_orthogonal_linear_net_hidden_updates_are_steps_of_backprop() -> None:
-    """Each layer widens with orthonormal rows, W W^T = 1, so that E = W^T undoes it. Then the differences carry
-    ``y - z`` down as W^T does, and with the first target ``target_step`` of the gradient away so is every other."""
+    """Each layer widens with orthonormal rows, W W^T = 1, so that E = W^T inverts it. Then the differences carry
+    ``y - z`` down as W^T does: every target is ``target_step`` times the gradient away, as the first one is."""
     rule = DTP(target_step=0.37)
     graph = equipped(mlp(5, [6, 8, 11], 3, "identity"), rule)
     for layer in (2, 3):
@@ -74,12 +74,12 @@ def test_without_an_error_at_the_top_no_layer_moves_whatever_the_inverses() -> N
     graph = equipped(mlp(5, [12, 8], 3, "tanh", output="gaussian"), rule)
     x, _ = batch()
     step = update(graph, rule, x, torch.zeros(6, 3))
-    update(graph, rule, x, step.output)  # it wants what it has
+    update(graph, rule, x, step.output)  # its target is its output
     assert all(grad.abs().max() < 1e-14 for grad in updates(graph).values())
 
 
 def reconstruction(graph: Graph, u: Tensor, weight: Tensor, bias: Tensor, f: Any, g: Any) -> Tensor:
-    """Half the squared gap that the inverse of layer 2 leaves at u, as autograd sees it; the mean over rows."""
+    """Half the squared reconstruction error of the inverse of layer 2 at u, under autograd; the mean over rows."""
     z = f(g(u) @ graph.weights["W2"].detach() + graph.biases["b2"].detach())
     return 0.5 * (f(z @ weight + bias) - u).square().sum(-1).mean()
 
@@ -122,7 +122,7 @@ def test_the_inner_optimizer_is_rmsprop() -> None:
 
 
 def test_inverses_are_learned_at_noisy_inputs() -> None:
-    """What noise does is seen in the statistics: with it the step is another one, and another at every draw."""
+    """The statistics show the noise: with it the step differs from the one without, and differs at every draw."""
     taught = []
     for noise, seed in ((0.0, 1), (0.0, 2), (0.5, 1), (0.5, 2)):
         rule = DTP(noise=noise)
@@ -136,7 +136,7 @@ def test_inverses_are_learned_at_noisy_inputs() -> None:
     assert not torch.allclose(taught[2], taught[3])
 
 
-def test_what_is_learned_is_kept_with_the_graph_and_comes_back_with_it() -> None:
+def test_what_is_learned_is_saved_and_loaded_with_the_graph() -> None:
     rule = DTP()
     graph = equipped(small_mlp(), rule)
     for _ in range(3):

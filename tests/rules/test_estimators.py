@@ -1,4 +1,4 @@
-"""Oracles of the estimators: autograd through a function of one's own, and every binary state of a small net."""
+"""Oracles of the estimators: autograd through a custom function, and every binary state of a small net."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from seqlra import (
 
 
 class Draw(torch.autograd.Function):
-    """Puts out what was drawn; sends the gradient on as it comes."""
+    """Returns what was drawn; passes the gradient on as it is."""
 
     @staticmethod
     def forward(ctx: Any, way_back: Tensor, drawn: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def over_time(rule: Rule) -> tuple[Graph, Callable[[], Any], Callable[[dict[str,
 
 
 def deviation(rule: Rule, net: Callable[[Rule], Any]) -> tuple[float, float]:
-    """How many standard errors the mean update is from the exact gradient at most, and the largest standard error."""
+    """The largest distance of the mean update from the exact gradient in standard errors, and the largest of these."""
     graph, one, expected_loss = net(rule)
     own = {name: p.detach().clone().requires_grad_() for name, p in graph.named_parameters()}
     grads = torch.autograd.grad(expected_loss(own), list(own.values()))
@@ -174,7 +174,7 @@ def deviation(rule: Rule, net: Callable[[Rule], Any]) -> tuple[float, float]:
         one()
         seen.append(torch.cat([updates(graph)[name].flatten() for name in own]))
     mean, error = torch.stack(seen).mean(0), torch.stack(seen).std(0) / TIMES**0.5
-    assert error.max() < 0.05 * exact.abs().max()  # enough samples to tell
+    assert error.max() < 0.05 * exact.abs().max()  # enough samples to see it
     return ((mean - exact).abs() / error.clamp(min=1e-12)).max().item(), error.max().item()
 
 
@@ -186,7 +186,7 @@ def test_reinforce_is_unbiased(rule: Rule, net: Callable[[Rule], Any]) -> None:
 
 
 def test_the_sigmoid_adjusted_estimator_is_not() -> None:
-    """The same measurement tells a biased estimator from an unbiased one."""
+    """The same measurement distinguishes a biased estimator from an unbiased one."""
     standard_errors, _ = deviation(SigmoidAdjustedSTE(), layers)
     assert standard_errors > 20
 
@@ -218,10 +218,10 @@ def test_each_model_of_a_stack_is_the_model_alone(rule: Rule) -> None:
     torch.manual_seed(0)
     step = update(stacked, rule, x, t)
     for s in range(2):
-        for tie in range(2):  # with the same draws the score and the loss are those of the slice
-            score = step.forward.output(tie)[s] - step.forward.z[tie][s]
+        for layer in range(2):  # with the same draws the score and the loss are those of the slice
+            score = step.forward.output(layer)[s] - step.forward.z[layer][s]
             loss = cross_entropy(step.forward.h[2][s], t, reduction="none").unsqueeze(-1)
-            torch.testing.assert_close(step.backward.errors[tie][s], loss * score)
+            torch.testing.assert_close(step.backward.errors[layer][s], loss * score)
 
 
 @pytest.mark.parametrize("units", [("tanh", "sign"), ("sigmoid", None), ("tanh", None)])
@@ -239,7 +239,7 @@ def test_what_a_rule_keeps_must_be_there(rule: Rule) -> None:
 
 
 def test_losses_of_earlier_steps_are_not_a_units_doing() -> None:
-    """A unit of the last step answers for the last loss alone, one of the first step for all of them."""
+    """A unit of the last step gets the last loss only, a unit of the first step the sum of all losses."""
     graph = initialize(filled(elman(4, [5], 3, 3, "sigmoid", "bernoulli")), 3, rule=Reinforce())
     t = torch.randint(3, (18,))
     step = update(graph, Reinforce(), as_rows({"x": torch.randn(18, 4), "hidden": torch.zeros(6, 5)}), t)

@@ -63,7 +63,7 @@ def test_fa_with_the_transposed_weights_is_backprop(nodes: Any, reduction: Any) 
 
 
 class Aligned(torch.autograd.Function):
-    """``x @ W`` whose backward hands errors down through E."""
+    """``x @ W``, whose backward pass sends errors down through E."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, feedback: Tensor) -> Tensor:
@@ -136,12 +136,12 @@ def test_dfa_reaches_every_layer_of_a_deep_recurrent_network() -> None:
     graph = equipped(elman(5, [6, 7], 3, steps=4))
     inputs, targets = map(as_rows, batch_for(graph))
     step = update(graph, DirectFeedbackAlignment(reduction="sum"), inputs, targets)
-    ties = {layer.name: i for i, layer in enumerate(graph.layers)}
-    error = step.backward.errors[ties["output"]]
+    layers = {layer.name: i for i, layer in enumerate(graph.layers)}
+    error = step.backward.errors[layers["output"]]
     for layer in ("hidden1", "hidden2"):
-        z = step.forward.z[ties[layer]]
+        z = step.forward.z[layers[layer]]
         torch.testing.assert_close(
-            step.backward.errors[ties[layer]], error @ graph.feedback[f"B-output-{layer}"] * (1 - z * z)
+            step.backward.errors[layers[layer]], error @ graph.feedback[f"B-output-{layer}"] * (1 - z * z)
         )
 
 
@@ -150,13 +150,13 @@ def test_dfa_sums_the_errors_of_the_outputs_that_depend_on_a_subgraph(first: boo
     graph = equipped(two_outputs(first))
     inputs, targets = batch_for(graph)
     step = update(graph, DirectFeedbackAlignment(), inputs, targets)
-    ties = {layer.name: i for i, layer in enumerate(graph.layers)}
-    one, two = (step.backward.errors[ties[name]] for name in ("one", "two"))
-    z = step.forward.z[ties["a"]]
+    layers = {layer.name: i for i, layer in enumerate(graph.layers)}
+    one, two = (step.backward.errors[layers[name]] for name in ("one", "two"))
+    z = step.forward.z[layers["a"]]
     expected = (one @ graph.feedback["B-one-a"] + two @ graph.feedback["B-two-a"]) * z * (1 - z)
-    torch.testing.assert_close(step.backward.errors[ties["a"]], expected)
-    z = step.forward.z[ties["b"]]
-    torch.testing.assert_close(step.backward.errors[ties["b"]], two @ graph.feedback["B-two-b"] * (1 - z * z))
+    torch.testing.assert_close(step.backward.errors[layers["a"]], expected)
+    z = step.forward.z[layers["b"]]
+    torch.testing.assert_close(step.backward.errors[layers["b"]], two @ graph.feedback["B-two-b"] * (1 - z * z))
 
 
 def test_dfa_needs_an_output_at_every_step() -> None:
@@ -201,7 +201,7 @@ def test_fan_out_feedback_is_uniform_within_its_bound() -> None:
 
 @pytest.mark.parametrize("rule", [FeedbackAlignment(), DirectFeedbackAlignment()])
 def test_from_null_weights_every_bias_moves(rule: Any) -> None:
-    """Nøkland's zero start: what crosses does not depend on W, so all layers learn at once (tanh' is 1 at 0)."""
+    """Nøkland's zero start: the errors do not depend on W, so all layers learn at once (tanh' is 1 at 0)."""
     graph = initialize(Graph(mlp(5, [7, 4], 3)), 1, "zeros", feedback="fan-out", rule=rule)
     update(graph, rule, torch.randn(6, 5), torch.tensor([0, 0, 0, 1, 1, 2]))
     moved = {name for name, grad in updates(graph).items() if grad.abs().max() > 0}

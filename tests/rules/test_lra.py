@@ -175,11 +175,11 @@ def test_the_mean_over_time_is_over_all_predictions() -> None:
 def test_a_target_brings_the_subgraph_above_closer_to_its_own(loss: str, steps: int, c2: float | None) -> None:
     graph = filled(small_mlp(loss=loss))
     inputs, targets = batch_for(graph)
-    walk = update(graph, LRADiff(beta=1e-3, steps=steps, c2=c2), inputs, targets).backward
+    backward = update(graph, LRADiff(beta=1e-3, steps=steps, c2=c2), inputs, targets).backward
     for layer in (1, 2, 3):
         weight, bias = graph.weights[f"W{layer + 1}"], graph.biases[f"b{layer + 1}"]
-        before = _loss_above(layer, walk.forward.z[layer - 1] @ weight + bias, walk.targets[layer], loss)
-        after = _loss_above(layer, walk.targets[layer - 1] @ weight + bias, walk.targets[layer], loss)
+        before = _loss_above(layer, backward.forward.z[layer - 1] @ weight + bias, backward.targets[layer], loss)
+        after = _loss_above(layer, backward.targets[layer - 1] @ weight + bias, backward.targets[layer], loss)
         assert (after < before).all(), f"layer {layer}"
 
 
@@ -229,7 +229,7 @@ def test_from_null_weights_feedback_moves_what_backprop_leaves() -> None:
 
 
 def one_sample_nearly_right() -> tuple[Graph, Tensor, Tensor, float]:
-    """Four samples whose output losses are far over an epsilon, a fifth's far under it; and that epsilon."""
+    """Four samples with output losses far above an epsilon, a fifth with one far below it; and that epsilon."""
     graph = filled(mlp(5, [7, 4], 3))
     with torch.no_grad():
         graph.biases["b3"].copy_(torch.tensor([25.0, 0.0, 0.0]))
@@ -279,7 +279,7 @@ def test_per_batch_the_mean_loss_decides_for_all(rule: Any) -> None:
 
 
 @pytest.mark.parametrize("rule", [LRAFeedback, LRADiff])
-def test_a_hidden_layer_that_met_its_target_stops_the_walk(rule: Any) -> None:
+def test_a_hidden_layer_that_met_its_target_stops_the_pass(rule: Any) -> None:
     graph, x, t, epsilon = one_sample_nearly_right()
     near, rows = rule(beta=1e-8, epsilon=epsilon, reduction="sum"), torch.tensor([0, 1, 2, 4])
     assert float(update(graph, near, x[rows], t[rows]).depth) == 1

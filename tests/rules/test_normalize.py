@@ -24,7 +24,7 @@ def test_no_norm_is_over_the_bound_and_a_longer_one_meets_it(c: float) -> None:
     torch.testing.assert_close(after, before.clamp(max=c), rtol=1e-12, atol=0)
 
 
-def test_the_direction_is_kept() -> None:
+def test_the_direction_does_not_change() -> None:
     delta = torch.randn(50, 7) * 10
     torch.testing.assert_close(
         torch.nn.functional.normalize(normalize(delta, 0.5)), torch.nn.functional.normalize(delta), rtol=1e-12, atol=0

@@ -1,4 +1,4 @@
-"""A rule of one's own from the command line, weights of another run, and settings by name."""
+"""A rule of your own from the command line, weights of another run, and settings by name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_rule_of_ones_own_trains_from_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("lra", "known: lra-fdbk"),
         ("my_rules_for_tests:Third", "has no attribute 'Third'"),
@@ -63,8 +63,8 @@ def test_a_rule_of_ones_own_trains_from_the_command_line() -> None:
         (":Halved", "there is no rule"),
     ],
 )
-def test_what_is_no_rule_is_told(name: str, told: str) -> None:
-    with pytest.raises(SeqlraError, match=told):
+def test_what_is_not_a_rule_is_reported(name: str, message: str) -> None:
+    with pytest.raises(SeqlraError, match=message):
         rule(name)
 
 

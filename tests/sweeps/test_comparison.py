@@ -33,7 +33,7 @@ def read(path: Path) -> Any:
 
 
 def without_times(plain: Any) -> Any:
-    """Plain data without what a clock said."""
+    """Plain data without times."""
     if isinstance(plain, dict):
         return {name: without_times(value) for name, value in plain.items() if name not in TIMES}
     return [without_times(value) for value in plain] if isinstance(plain, list) else plain
@@ -97,10 +97,10 @@ def test_the_results_are_the_means_of_the_runs_in_order(seqlra: Run, tmp_path: P
         assert cell in done.stderr  # where standard output belongs to JSON
     assert "4 of 4, lra-diff, seed 1" in done.stderr
 
-    told = seqlra("compare --resume cmp")  # nothing is left to do: the table again
-    assert told.returncode == 0
-    assert "epoch 1" not in told.stderr
-    assert cell in told.stdout
+    again = seqlra("compare --resume cmp")  # nothing is left to do: the table again
+    assert again.returncode == 0
+    assert "epoch 1" not in again.stderr
+    assert cell in again.stdout
 
 
 @pytest.mark.parametrize(("tokens", "metric"), [("chars", "bpc"), ("words", "perplexity")])
@@ -220,7 +220,7 @@ def test_a_killed_comparison_goes_on_to_the_same_results(tmp_path: Path) -> None
     assert without_times(cut) == without_times(whole)
 
 
-def test_a_member_that_diverges_is_told_and_the_others_go_on(
+def test_a_member_that_diverges_is_reported_and_the_rest_continue(
     seqlra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = "--own 'wild: --lr 1e30 --optimizer sgd --activation relu'"
@@ -273,7 +273,7 @@ def test_all_diverging_leaves_a_table_and_no_picture(seqlra: Run, tmp_path: Path
 BAD = {
     "mlp --rules hebb": "unknown rule 'hebb'; known: lra-fdbk, lra-diff, backprop",
     "mlp --rules lra-fdbk,x=hebb": "x: unknown rule 'hebb'",
-    "mlp --rules backprop,backprop": "'backprop' stands twice in --rules",
+    "mlp --rules backprop,backprop": "'backprop' appears twice in --rules",
     "mlp --rules a=backprop,A=backprop": "a-seed0; give each its own label",
     "mlp --rules backprop,,lra-diff": "cannot read ''",
     "mlp --rules a=": "cannot read 'a='",

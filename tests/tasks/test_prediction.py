@@ -45,7 +45,7 @@ def test_the_list_has_two_subgraphs_a_step_and_the_names_of_the_paper() -> None:
     ]
 
 
-def test_layers_are_ties_one_above_the_other() -> None:
+def test_layers_are_one_above_the_other() -> None:
     graph = Graph(elman(5, [7, 6], 3, steps=4))
     assert [layer.name for layer in graph.layers] == ["hidden1", "hidden2", "output"]
     assert set(graph.weights) == {"W1", "V1", "W2", "V2", "U"}
@@ -59,7 +59,7 @@ def test_layers_are_ties_one_above_the_other() -> None:
     [LRAFeedback(c1=0.3, c2=0.5), LRAFeedback(c2=None, epsilon=0.01), LRADiff(beta=0.5, steps=2)],
     ids=["fdbk", "fdbk, epsilon", "diff"],
 )
-def test_the_engine_equals_the_reference_walk(hidden: list[int], options: dict[str, Any], rule: Any) -> None:
+def test_the_engine_equals_the_reference(hidden: list[int], options: dict[str, Any], rule: Any) -> None:
     graph = filled(elman(5, hidden, 3, 4, **options))
     inputs, targets = batch_for(graph)
     if options.get("output") == "gaussian":
@@ -125,7 +125,7 @@ print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     at_1_000, at_20_000 = map(int, done.stdout.split())
     kib = 1 if sys.platform == "linux" else 1024
-    assert at_20_000 - at_1_000 < 3 * 1024 * kib  # an activation kept for each token would be 40 MiB
+    assert at_20_000 - at_1_000 < 3 * 1024 * kib  # storing an activation for each token would take 40 MiB
 
 
 class TestPrediction:
@@ -147,7 +147,7 @@ class TestPrediction:
         predicted = [t for part in series for _, targets in chunks(part, 3) for t in targets.tolist()]
         assert sorted(predicted) == list(range(1, n))
 
-    def test_bits_per_character_are_those_of_a_walk_token_by_token(self) -> None:
+    def test_bits_per_character_are_those_token_by_token(self) -> None:
         graph = filled(elman(6, [7], 6, 4))
         ids = torch.randint(6, (50,))
         (got,) = measure(graph, [as_streams(ids, 1)], lambda steps: elman(6, [7], 6, steps), 4, "chars")

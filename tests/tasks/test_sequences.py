@@ -100,7 +100,7 @@ def test_each_model_of_a_stack_is_measured_as_if_alone() -> None:
         assert metrics == pytest.approx(task.evaluate(alone, "valid")[0], abs=1e-9)
 
 
-def test_a_mini_batch_of_a_generated_task_is_fed_from_the_null_state() -> None:
+def test_a_mini_batch_of_a_generated_task_starts_from_the_null_state() -> None:
     task = generated("adding")
     graph = filled(task.elman([7, 4]))
     task.start(graph)
@@ -163,7 +163,7 @@ def test_bptt_solves_temporal_order() -> None:
 
 
 def test_errors_of_own_lengths_reach_the_first_steps() -> None:
-    """Each sequence says its class at its first step, and is asked for it at its end: chance is 50%."""
+    """The first step of each sequence shows its class, and the target is at its end: chance is 50%."""
     torch.manual_seed(0)
     classes, x = torch.randint(2, (400,)), torch.randn(400, 8, 2) * 0.3
     x[:, 0, 0] = 2.0 * classes - 1

@@ -1,4 +1,4 @@
-"""Oracles: the example of the docstring, the run that was left alone, and the same checkpoint in the older format."""
+"""Oracles: the example of the docstring, the uninterrupted run, and the same checkpoint in the older format."""
 
 from __future__ import annotations
 

@@ -374,7 +374,7 @@ class TestFile:
         [
             ("learning-rate = 1", "unknown setting in bad.toml: 'learning-rate'; known: dataset, data-dir"),
             ("lr = ", "cannot read the configuration bad.toml"),
-            ("batch_size = 1\nbatch-size = 2", "stands twice"),
+            ("batch_size = 1\nbatch-size = 2", "appears twice"),
             ("[optimization]\nlr = 1", "unknown setting in bad.toml: 'optimization'"),
             ("[lr]\nvalue = 1", "[rule] is the only table"),
             ("[rule]\nsharpness = 2", "rule 'lra-fdbk' has no setting 'sharpness'"),

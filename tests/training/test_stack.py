@@ -1,5 +1,5 @@
-"""Oracle: the run alone. Slice s of a stack equals it, up to rounding, in everything that it leaves; a stack that was
-stopped or killed equals the one left alone bit for bit."""
+"""Oracle: the run alone. Slice s of a stack equals it, up to rounding, in all its files; a stack that was stopped or
+killed equals the uninterrupted one bit for bit."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def close(one: Any, other: Any, where: str = "", exactly: bool = False) -> None:
 
 
 def assert_same_run(one: RunDirectory, other: RunDirectory, exactly: bool = False) -> None:
-    """In all that the two have left: results, metrics, and the checkpoints down to the moments of the optimizer."""
+    """In all files of the two: results, metrics, and the checkpoints with the moments of the optimizer."""
     files = [{path.name for path in run.path.iterdir()} - {"curve.png", "diagnostics.png"} for run in (one, other)]
     assert files[0] == files[1]
     assert "result.json" in files[0]
@@ -363,7 +363,7 @@ def wild(images: Path) -> list[Config]:
     return [base, with_changes(base, seed=1, network=start), with_changes(base, seed=2)]
 
 
-def test_a_model_that_diverges_at_once_does_not_end_the_others(images: Path, tmp_path: Path, no_pictures: None) -> None:
+def test_a_model_that_diverges_at_once_does_not_end_the_rest(images: Path, tmp_path: Path, no_pictures: None) -> None:
     configs = wild(images)
     stack = trained(tmp_path / "stack", configs)
     for nth in (0, 2):
@@ -388,12 +388,12 @@ def test_a_model_that_diverges_later_keeps_what_validation_chose(
 ) -> None:
     configs = seeded(mlp(images))
     experiment, stack = stack_in(tmp_path / "stack", configs)
-    after, told = experiment.task.after, []
+    after, calls = experiment.task.after, []
 
     def poisoned(step: Any) -> None:
         after(step)
-        told.append(0)
-        if len(told) == (8 if where == "loss" else 12):  # in the second epoch, or with its last update
+        calls.append(0)
+        if len(calls) == (8 if where == "loss" else 12):  # in the second epoch, or with its last update
             weights = next(experiment.graph.parameters())
             with torch.no_grad():
                 weights[1].fill_(torch.nan)
@@ -730,7 +730,7 @@ class TestCompare:
         assert done.stderr.splitlines()[0] == "1 of 2, dfa, seed 0"
         assert "2 of 2, dfa, seed 1\n" in done.stderr
 
-    def test_one_that_diverges_is_told(self, seqlra: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_that_diverges_is_reported(self, seqlra: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one_update = Trainer._one_update
 
         def poisoned(self: Trainer) -> None:
