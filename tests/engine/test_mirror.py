@@ -29,6 +29,14 @@ def test_it_comes_to_be_the_transpose(f: str, g: str | None) -> None:
     torch.testing.assert_close(many, weight.mT, rtol=0, atol=0.05)  # the size, too
 
 
+@pytest.mark.parametrize("g", [None, "sign"])
+def test_a_square_one_is_the_transpose_too(g: str | None) -> None:
+    weight = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+    found = mirror(weight, Subgraph("a", 6, ["x"], "tanh", g), 50_000, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(found, weight.mT, rtol=0, atol=0.1)
+    assert (weight - weight.mT).abs().max() > 1
+
+
 def test_its_error_is_that_of_a_mean() -> None:
     weight = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
     n, draws = 50, 4_000

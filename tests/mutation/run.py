@@ -67,7 +67,10 @@ class _Failures:
     def pytest_runtest_logreport(self, report) -> None:  # type: ignore[no-untyped-def]
         if report.failed and self.first is None:
             crash = getattr(report.longrepr, "reprcrash", None)
-            self.first, self.why = report.nodeid, str(crash.message).split()[0].strip(":") if crash else report.when
+            self.first, self.why = (
+                report.nodeid,
+                str(crash.message).partition(" ")[0].strip(":") if crash else report.when,
+            )
 
 
 def _test(copy: Path, module: str, tests: Sequence[str], output: Path, answer: Connection) -> None:
