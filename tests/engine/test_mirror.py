@@ -68,6 +68,15 @@ def test_model_s_of_a_stack_is_the_model_of_its_seed(units: Any) -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_what_units_draw_follows_from_the_generator() -> None:
+    weight, source, found = torch.randn(9, 6), Subgraph("a", 9, ["x"], "sigmoid", "bernoulli"), []
+    for global_seed, seed in ((1, 2), (5, 2), (5, 3)):
+        torch.manual_seed(global_seed)
+        found.append(mirror(weight, source, 50, torch.Generator().manual_seed(seed)))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
+
+
 def test_what_cannot_be_mirrored() -> None:
     graph = Graph(mlp(5, [8], 3))
     with pytest.raises(SeqlraError, match="B-output-layer1 belongs to no connection"):
