@@ -108,6 +108,18 @@ class TestSplits:
         for part in (splits.train, splits.valid, splits.test):
             assert (part.t[:, 0] == part.x[:, 0] // 3 % 4).all()
 
+    def test_another_seed_is_another_split_of_its_own_sizes(self) -> None:
+        whole = sequences_from_arrays(np.arange(60).reshape(20, 3), np.arange(20) % 4)
+        one, other = (split_sequences(whole, 3, 2, seed) for seed in (1, 2))
+        assert (len(one.train), len(one.valid), len(one.test)) == (15, 3, 2)
+        assert not one.train.x.equal(other.train.x)
+
+    def test_one_split_in_which_targets_are_missing_is_enough(self) -> None:
+        whole, cut = (sequences_from_arrays(X, np.zeros((N, T), int), lengths) for lengths in (None, LENGTHS))
+        assert [whole.masked, cut.masked] == [False, True]
+        assert SequenceSplits(whole, whole, cut, F, 1).masked
+        assert not SequenceSplits(whole, whole, whole, F, 1).masked
+
     def test_vectors_have_as_many_outputs_as_units(self) -> None:
         splits = split_sequences(sequences_from_arrays(X, np.zeros((N, T, UNITS)), LENGTHS), 2, 2, seed=1)
         assert (splits.inputs, splits.outputs, splits.loss, splits.masked) == (F, UNITS, "gaussian", True)

@@ -29,6 +29,14 @@ def test_it_comes_to_be_the_transpose(f: str, g: str | None) -> None:
     torch.testing.assert_close(many, weight.mT, rtol=0, atol=0.05)  # the size, too
 
 
+@pytest.mark.parametrize("g", [None, "sign"])
+def test_a_square_one_is_the_transpose_too(g: str | None) -> None:
+    weight = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+    found = mirror(weight, Subgraph("a", 6, ["x"], "tanh", g), 50_000, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(found, weight.mT, rtol=0, atol=0.1)
+    assert (weight - weight.mT).abs().max() > 1
+
+
 def test_its_error_is_that_of_a_mean() -> None:
     weight = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
     n, draws = 50, 4_000
@@ -58,6 +66,15 @@ def test_model_s_of_a_stack_is_the_model_of_its_seed(units: Any) -> None:
     alone = initialize(Graph(mlp(5, [8, 4], 3, *units)), 4, **settings)
     assert torch.equal(stack.feedback["E3"][1], alone.feedback["E3"])
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_what_units_draw_follows_from_the_generator() -> None:
+    weight, source, found = torch.randn(9, 6), Subgraph("a", 9, ["x"], "sigmoid", "bernoulli"), []
+    for global_seed, seed in ((1, 2), (5, 2), (5, 3)):
+        torch.manual_seed(global_seed)
+        found.append(mirror(weight, source, 50, torch.Generator().manual_seed(seed)))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
 
 
 def test_what_cannot_be_mirrored() -> None:

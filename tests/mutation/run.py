@@ -51,20 +51,26 @@ LIMIT = 600
 
 @dataclass(frozen=True)
 class Ran:
-    """How a run of the tests ended: the test that failed, or None, and what else there is to report."""
+    """How a run of the tests ended: the test that failed, or None, and what else there is to report: of a test that
+    failed, how, which shows a defect that breaks the code rather than what it computes."""
 
     failed: str | None
     report: str = ""
 
 
 class _Failures:
-    """A plugin of pytest: remembers which test failed first."""
+    """A plugin of pytest: remembers which test failed first, and the first word of why."""
 
     first: str | None = None
+    why: str = ""
 
     def pytest_runtest_logreport(self, report) -> None:  # type: ignore[no-untyped-def]
         if report.failed and self.first is None:
-            self.first = report.nodeid
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self.first, self.why = (
+                report.nodeid,
+                str(crash.message).partition(" ")[0].strip(":") if crash else report.when,
+            )
 
 
 def _test(copy: Path, module: str, tests: Sequence[str], output: Path, answer: Connection) -> None:
@@ -95,7 +101,7 @@ def _test(copy: Path, module: str, tests: Sequence[str], output: Path, answer: C
         ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", *tests], plugins=[failures]
     )
     if failures.first or status == 0:
-        answer.send((failures.first, ""))
+        answer.send((failures.first, failures.why))
     else:
         answer.send((None, f"pytest ended with {int(status)}"))
 
@@ -117,7 +123,7 @@ def run_tests(copy: Path, module: str, tests: Sequence[str]) -> Ran:
         failed, report = answer.recv()
     except EOFError:
         failed, report = None, f"Python ended with {process.exitcode}"
-    return Ran(failed, report and f"{report}\n{output.read_text().strip()[-600:]}".strip())
+    return Ran(failed, report if failed or not report else f"{report}\n{output.read_text().strip()[-600:]}".strip())
 
 
 class Judge:
@@ -137,12 +143,12 @@ class Judge:
         with copy_of_the_package(self.ground) as copy:
             plant(defect, copy)
             ran = run_tests(copy, defect.module, [defect.tests])
-        seconds = f" ({time.monotonic() - began:.0f} s)"
+        seconds = f"{time.monotonic() - began:.0f} s"
         if ran.failed is None:
-            return False, ran.report or f"SURVIVED {defect.tests}{seconds}"
+            return False, ran.report or f"SURVIVED {defect.tests} ({seconds})"
         if not self.passes(ran.failed):
             return False, f"{ran.failed} fails without the defect, too"
-        return True, ran.failed + seconds
+        return True, f"{ran.failed} ({ran.report}, {seconds})"
 
     def passes(self, test: str) -> bool:
         """Whether this test passes without a defect."""

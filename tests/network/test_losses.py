@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, nan
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from seqlra import SeqlraError
-from seqlra.network.losses import LOCAL_LOSSES, OUTPUT_LOSSES, local_loss, output_loss
+from seqlra.network.losses import LOCAL_LOSSES, NOT_ASKED, OUTPUT_LOSSES, asked, local_loss, masked, output_loss
 
 GAPS = (1.0, -2.0, 0.5)  # z - y
 
@@ -114,6 +114,28 @@ def test_each_model_of_a_stack_has_the_loss_it_has_alone(name: str, kind: str) -
         mine = t[s] if "own" in kind else t
         torch.testing.assert_close(value[s], loss.value(h[s], mine))
         torch.testing.assert_close(error[s], loss.error(loss.f(h[s]), mine))
+
+
+class TestMasked:
+    """Targets some of which are missing. Oracle: the plain loss of the others, and 0."""
+
+    @pytest.mark.parametrize("kind", ["classes", "distributions", "gaussian"])
+    def test_it_is_the_plain_loss_where_something_is_asked_and_0_elsewhere(self, kind: str) -> None:
+        plain = output_loss("gaussian" if kind == "gaussian" else "cross-entropy")
+        h, there = torch.randn(6, 4), torch.tensor([True, False, True, True, False, True])
+        t = torch.arange(6) % 4 if kind == "classes" else torch.randn(6, 4).softmax(-1)
+        given = t.clone()
+        if kind == "classes":
+            given[~there] = NOT_ASKED
+        else:
+            given[1], given[4, 2] = nan, nan  # one unit that is missing is enough
+        loss = masked(plain)
+        assert loss.masks
+        assert torch.equal(asked(given), there)
+        value, error = loss.value(h, given), loss.error(loss.f(h), given)
+        assert torch.equal(value, plain.value(h, t) * there)
+        assert torch.equal(error, plain.error(plain.f(h), t) * there[:, None])
+        assert value[there].min() > 0
 
 
 def test_unknown_losses_are_answered_with_the_known() -> None:

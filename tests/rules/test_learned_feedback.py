@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import as_rows, assert_same, batch_for, filled, skip_net, small_mlp, updates
+from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
 from torch import Tensor
 
 from seqlra import (
+    Connection,
     DirectFeedbackAlignment,
     FeedbackAlignment,
     Graph,
+    Input,
     LRAFeedback,
     RecordedUpdate,
     SeqlraError,
+    Subgraph,
     diagnose,
     elman,
     initialize,
@@ -116,6 +119,29 @@ def test_each_model_of_a_stack_learns_as_alone(name: str) -> None:
         assert_same({key: grad[s] for key, grad in updates(stack).items()}, updates(alone))
 
 
+def shared_feedback() -> list[Input | Subgraph]:
+    """Two connections of one shape with weights of their own and one E between them."""
+    return [
+        Input("x", 5),
+        Subgraph("a", 4, ["x"]),
+        Subgraph("b", 4, [Connection("a", "Wb", "E")]),
+        Subgraph("c", 4, [Connection("b", "Wc", "E")]),
+        Subgraph("out", 3, ["c"], loss="cross-entropy"),
+    ]
+
+
+def test_one_e_of_two_weights_gets_both_of_their_updates_transposed() -> None:
+    rule = LRAFeedback(feedback="learned")
+    graph = ready(shared_feedback, rule)
+    step = update(graph, rule, *batch_for(graph))
+    own, (w_b, w_c) = updates(graph), (graph.weights[name].detach() for name in ("Wb", "Wc"))
+    torch.testing.assert_close(own["feedback.E"], (own["weights.Wb"] + own["weights.Wc"]).mT)  # square: it must be told
+    e = graph.feedback["E"].detach()
+    cosine = (e * w_b.mT).sum() / e.norm() / w_b.norm()
+    assert diagnose(step).alignment["E"].item() == pytest.approx(torch.rad2deg(torch.acos(cosine)).item(), abs=1e-6)
+    assert (w_b - w_c).abs().max() > 0.1  # or the last line could not fail
+
+
 class TestDirect:
     """Direct Kolen-Pollack."""
 
@@ -129,6 +155,23 @@ class TestDirect:
         for number, name in enumerate(("hidden1", "hidden2")):
             expected = sum(torch.outer(a, z) for a, z in zip(d, step.forward.output(number), strict=True))
             torch.testing.assert_close(graph.feedback[f"B-output-{name}"].grad, expected)
+
+    @pytest.mark.parametrize("reduction", ["sum", "mean"])
+    def test_over_the_layers_of_a_subgraph_what_others_read_counts(self, reduction: Any) -> None:
+        nodes = chain_over_time(4, g="sign")  # the first step reads its input alone, so it is a layer of its own
+        nodes[2] = Subgraph("hidden[1]", 8, [Connection("x[1]", "W")], "tanh", "sign", "l2", bias="b")
+        rule = DirectFeedbackAlignment(feedback="learned", reduction=reduction)
+        graph = ready(lambda: nodes[1:], rule)
+        inputs, targets = (as_rows(named) for named in batch_for(graph))
+        step = update(graph, rule, inputs, targets)
+        hidden = [i for i, layer in enumerate(graph.layers) if layer.name == "hidden"]
+        (out,) = graph.layout.all_outputs
+        z_star, d = torch.cat([step.forward.output(i) for i in hidden]), step.backward.errors[out]
+        assert d is not None
+        assert (len(hidden), len(d)) == (2, 24)
+        expected = sum(torch.outer(a, z) for a, z in zip(d, z_star, strict=True))
+        expected = expected / 24 if reduction == "mean" else expected
+        torch.testing.assert_close(graph.feedback["B-output-hidden"].grad, expected)
 
     def test_where_the_output_reads_the_layer_it_is_the_transposed_update(self) -> None:
         rule = DirectFeedbackAlignment(feedback="learned")

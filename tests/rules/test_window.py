@@ -11,7 +11,19 @@ from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, up
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from seqlra import Backprop, FeedbackAlignment, Graph, Input, LRADiff, LRAFeedback, SeqlraError, Subgraph, elman, update
+from seqlra import (
+    Backprop,
+    Connection,
+    FeedbackAlignment,
+    Graph,
+    Input,
+    LRADiff,
+    LRAFeedback,
+    SeqlraError,
+    Subgraph,
+    elman,
+    update,
+)
 from seqlra.engine.reference import compute_update_direction
 from seqlra.rules.backward import BackwardPass
 
@@ -113,6 +125,26 @@ def test_with_exact_feedback_and_linear_units_lra_goes_where_bptt_goes(window: i
     assert_same(updates(graph), exact, 1e-9)
 
 
+def first_step_apart(labeled: tuple[int, ...]) -> list[Input | Subgraph]:
+    """The first step reads its input alone, so it is a layer of its own; outputs at some steps."""
+    nodes = [n for n in chain_over_time(STEPS, across=True) if n.name != "hidden[0]"]
+    nodes = [n for n in nodes if not n.name.startswith("output") or n.name in {f"output[{t}]" for t in labeled}]
+    alone = Subgraph("hidden[1]", 8, [Connection("x[1]", "W")], "tanh", None, "l2", bias="b")
+    return [alone if node.name == "hidden[1]" else node for node in nodes]
+
+
+@pytest.mark.parametrize("carry", ["derivative", "error"])
+@pytest.mark.parametrize("window", [0, 1, 2, STEPS - 2])
+@pytest.mark.parametrize("labeled", [(1, 2, 3, 4, 5), (2, 5)])
+def test_a_subgraph_in_several_layers_has_one_window(labeled: tuple[int, ...], window: int, carry: Any) -> None:
+    graph = filled(first_step_apart(labeled))
+    assert [layer.steps for layer in graph.layers if layer.name == "hidden"] == [1, STEPS - 1]
+    inputs, targets = batch_for(graph)
+    rule = LRAFeedback(beta=0.3, c2=0.5, window=window, carry=carry)
+    update(graph, rule, as_rows(inputs), as_rows(targets))
+    assert_same(updates(graph), compute_update_direction(graph, rule, inputs, targets))
+
+
 def test_without_a_window_no_error_crosses_time() -> None:
     alone, across = filled(chain_over_time(STEPS)), filled(chain_over_time(STEPS, across=True))
     across.load_state_dict({**across.state_dict(), **alone.state_dict()})
@@ -143,6 +175,11 @@ def test_a_window_of_a_feedforward_network_changes_nothing() -> None:
     before = {name: grad.clone() for name, grad in updates(graph).items()}
     update(graph, LRAFeedback(window=3), inputs, targets)
     assert all(torch.equal(before[name], grad) for name, grad in updates(graph).items())
+
+
+def test_what_is_carried_over_several_steps_is_the_derivative() -> None:
+    with pytest.raises(SeqlraError, match="carry error goes with one step"):
+        LRADiff(carry="error", steps=3)
 
 
 def test_settings_that_make_no_sense() -> None:

@@ -136,6 +136,26 @@ def test_the_samples_of_an_update_are_what_is_asked() -> None:
     assert generated("adding").samples_per_step == 5
 
 
+def test_solved_is_under_the_bound() -> None:
+    task = generated("adding")
+    assert [task.solved({"error": error, "loss": 1.0}) for error in (0.0, 0.0099, 0.01, 1.0)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_measurement_has_draws_of_its_own() -> None:
+    task = generated("adding")
+    graph = filled(task.elman([7], activation="sigmoid", discretizer="bernoulli"))
+    before = torch.random.get_rng_state()
+    first = task.evaluate(graph, "valid")
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(99)
+    assert task.evaluate(graph, "valid") == first
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(SeqlraError, match="a batch of 17 is larger than the training split of 16"):
         LabeledSequences(stored(), 17)
