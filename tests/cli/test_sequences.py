@@ -88,7 +88,7 @@ def test_backprop_solves_temporal_order_and_leaves_a_curve(seqlra: Run, tmp_path
 
 def test_models_of_a_stack_are_solved_as_they_are_alone(seqlra: Run, tmp_path: Path) -> None:
     """Their seeds solve the task at different updates; each has the result of its own."""
-    options = "--rule backprop --hidden 12 --threads 1 --held-out 300 --valid 100 --lr 0.004 --diagnose 0"
+    options = "--rule backprop --hidden 6 --threads 1 --held-out 300 --valid 100 --lr 0.003 --diagnose 0"
     task = f"train rnn --dataset temporal-order --length 10 {options} --steps 1500"
     together = seqlra(f"{task} --seeds 3 --out stack --json")
     assert together.returncode == 0, together.stderr
