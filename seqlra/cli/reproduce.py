@@ -226,7 +226,7 @@ class Todo:
 
 def effort(member: RunSpec) -> float:
     """About how long a run takes, in arbitrary units, from the number of its updates and the size of its layers."""
-    from seqlra.training.settings import Text
+    from seqlra.training.data_settings import Text
 
     config, data = member.config, member.config.data
     hidden, factor = config.network.hidden, 1.0

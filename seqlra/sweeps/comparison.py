@@ -16,11 +16,12 @@ from seqlra.analysis.plotting import METRICS, Curves, save_curves
 from seqlra.engine.update import update
 from seqlra.errors import SeqlraError
 from seqlra.sweeps.run_store import RunSpec, RunStore, Watching, groups, show_nothing
+from seqlra.training.data_settings import Text
 from seqlra.training.experiment import describe, prepare
 from seqlra.training.machine import versions
 from seqlra.training.results import spread, spread_text
 from seqlra.training.run_directory import Directory, RunDirectory
-from seqlra.training.settings import Config, Text
+from seqlra.training.settings import Config
 
 
 class Comparison(RunStore):

@@ -12,20 +12,11 @@ import torch
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules import rule, rule_class
 from seqlra.rules.suited import Suited
+from seqlra.training.data_settings import Data, Generated, Pixels, data_of
 from seqlra.training.fields import Setting, settings_of
 from seqlra.training.machine import pick_device
 from seqlra.training.option import bound, steps_back
-from seqlra.training.settings import (
-    Config,
-    Data,
-    Generated,
-    Models,
-    Network,
-    Optimization,
-    Pixels,
-    RuleOptions,
-    data_of,
-)
+from seqlra.training.settings import Config, Models, Network, Optimization, RuleOptions
 
 
 def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Config:

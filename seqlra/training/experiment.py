@@ -29,20 +29,11 @@ from seqlra.rules import Rule, rule, rule_class
 from seqlra.tasks.classification import Classification
 from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
 from seqlra.tasks.sequences import LabeledSequences
+from seqlra.training.data_settings import Data, Generated, Images, Pixels, Text
 from seqlra.training.machine import pick_device
 from seqlra.training.optimizers import optimizer
 from seqlra.training.run_directory import RunDirectory
-from seqlra.training.settings import (
-    PRECISIONS,
-    Config,
-    Data,
-    Generated,
-    Images,
-    Network,
-    Optimization,
-    Pixels,
-    Text,
-)
+from seqlra.training.settings import PRECISIONS, Config, Network, Optimization
 from seqlra.training.weights import take_weights
 
 Nodes = Sequence[Input | Subgraph]
@@ -108,8 +99,8 @@ def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
         configs: one of each model. Several models are trained together, with a leading axis of all their tensors. They
             agree in all but the seed, how their weights start, the step size and those settings of the rule that it
             names in ``per_model``. Model s starts as it would alone; it sees the same mini-batches, too, where
-            ``data.seed`` leaves them to its own seed; sequences, as a text, are the same for all. Units that draw do so
-            from one generator for all, so their draws differ from those of the run alone.
+            ``data.seed`` leaves them to its own seed; sequences, as a text, are the same for all. Stochastic
+            units draw from one generator for all models, so their draws differ from those of a run alone.
         fresh: whether training begins here, so that weights come from the run that ``init_from`` names, if any;
             otherwise they are about to be read from a checkpoint.
 

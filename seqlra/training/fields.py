@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic_core import PydanticUndefined
 
 from seqlra.errors import unknown
+from seqlra.training.data_settings import DATA_OF
 from seqlra.training.option import TASKS, ByTask, Option, Unset
-from seqlra.training.settings import DATA_OF, Config, Models, Network, Optimization, RuleOptions
+from seqlra.training.settings import Config, Models, Network, Optimization, RuleOptions
 from seqlra.training.validation import fields_of, option_of
 
 

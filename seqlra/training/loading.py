@@ -9,10 +9,11 @@ from seqlra.data.vocabulary import Vocabulary
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.tasks.prediction import Prediction, covering
+from seqlra.training.data_settings import Generated, Text
 from seqlra.training.experiment import Experiment, learner, prepare, unroll, with_changes
 from seqlra.training.machine import pick_device
 from seqlra.training.run_directory import RunDirectory, TrainingDirectory
-from seqlra.training.settings import Config, Generated, Text
+from seqlra.training.settings import Config
 from seqlra.training.weights import load_best_weights
 
 

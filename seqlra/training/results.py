@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from seqlra.network.graph import Graph
+from seqlra.training.data_settings import Generated, Text
 from seqlra.training.experiment import Experiment
 from seqlra.training.machine import versions
 from seqlra.training.run_directory import StackDirectory
-from seqlra.training.settings import Config, Generated, Text
+from seqlra.training.settings import Config
 from seqlra.training.trainer import Record, Trainer
 
 

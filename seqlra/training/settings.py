@@ -8,20 +8,19 @@ an option of their own are named here in `RuleOptions`. All are recorded in ``co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, SkipValidation
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SkipValidation
 from pydantic.dataclasses import dataclass
 
-from seqlra.errors import SeqlraError, unknown
+from seqlra.errors import SeqlraError
+from seqlra.training.data_settings import STRICT, Data, Seed, data_of
 from seqlra.training.option import (
     BOOKKEEPING,
     COMPILE,
-    DATA,
-    DATA_DIR,
     DEVICE,
     NETWORK,
     OPTIMIZATION,
@@ -32,96 +31,6 @@ from seqlra.training.option import (
     hidden_sizes,
 )
 from seqlra.training.validation import Checked
-
-STRICT = ConfigDict(extra="forbid")
-Seed = Annotated[int, Field(ge=0, lt=2**62)]
-DataDir = Annotated[str | None, Option(DATA_DIR, DATA, "Hub or embedded", kind=Path)]
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Images(Checked):
-    """Images to classify. A ``seed`` draws the images for validation and the order of the others."""
-
-    kind: ClassVar[str] = "images"
-    dataset: Annotated[str, Option("mnist-sample (embedded), mnist or fashion_mnist.", DATA, default="mnist-sample")]
-    data_dir: DataDir = None
-    valid: Annotated[
-        int | None, Option("Training images held out for validation.", DATA, "10000; of the sample 2500")
-    ] = None
-    seed: Annotated[
-        int | None,
-        Field(ge=0, lt=2**62),
-        Option("Seed of the images alone.", DATA, "that of the run", name="data_seed", flag=False),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Text(Checked):
-    """Text to predict; of the user's own ``text``, ``dataset`` is the name of the file."""
-
-    kind: ClassVar[str] = "text"
-    dataset: Annotated[
-        str,
-        Option(
-            "A text (text-sample, tiny_shakespeare), a generated task (temporal-order, adding, ...) or images step by "
-            "step (mnist-rows, ...); see seqlra list datasets.",
-            DATA,
-            default="text-sample",
-        ),
-    ]
-    data_dir: DataDir = None
-    text: Annotated[
-        str | None, Option("Your own UTF-8 text, in place of a dataset.", DATA, open_as=False, kind=Path)
-    ] = None
-    tokens: Annotated[str, Option("chars or words.", DATA)] = "chars"
-    max_words: Annotated[int, Field(ge=2), Option("The most words that a vocabulary of words has.", DATA)] = 10_000
-    streams: Annotated[
-        int, Field(ge=1), Option("Parallel streams that the text is cut into: the mini-batch.", DATA)
-    ] = 64
-    unroll: Annotated[
-        int, Field(ge=1), Option("K: steps of a stream in one update; the state is carried on.", DATA)
-    ] = 50
-
-
-SequenceSeed = Annotated[
-    Seed, Option("Seed of sequences and of their order, which all --seeds see alike.", DATA, name="data_seed")
-]
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Generated(Checked):
-    """Sequences of a generated task with memory. They are drawn from their own ``seed``: models of every seed see the
-    same ones in the same order, as they do of a text.
-
-    After each epoch (100 updates) ``valid`` sequences are looked at, and where under 0.01% of the answers are wrong,
-    training ends; ``held_out`` others are the test, looked at once.
-    """
-
-    kind: ClassVar[str] = "generated"
-    dataset: Annotated[str, Option("A generated task.", DATA)]
-    length: Annotated[int, Field(ge=1), Option("T: steps of a generated sequence.", DATA)] = 30
-    held_out: Annotated[int, Field(ge=1), Option("Generated sequences of the final test.", DATA)] = 10_000
-    valid: Annotated[
-        int,
-        Field(ge=1),
-        Option("Sequences for validation: so many generated, or of the images for training.", DATA, False),
-    ] = 2_000
-    seed: SequenceSeed = 0
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Pixels(Checked):
-    """Images as sequences of their pixels. A ``seed`` of their own draws the images for validation and the order of the
-    others, so that models of every seed see the same."""
-
-    kind: ClassVar[str] = "pixels"
-    dataset: Annotated[str, Option("Images, step by step.", DATA)]
-    data_dir: DataDir = None
-    valid: Annotated[int | None, Option("Training images held out for validation.", DATA)] = None
-    seed: SequenceSeed = 0
-
-
-Data = Images | Text | Generated | Pixels
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -346,28 +255,3 @@ class Models(Checked):
             BOOKKEEPING,
         ),
     ] = False
-
-
-DATA_OF: dict[str, tuple[type[Data], ...]] = {"mlp": (Images,), "rnn": (Text, Generated, Pixels)}
-"""The kinds of data of each task; the first is that of its default dataset."""
-
-
-def data_of(task: str, data: Mapping[str, Any]) -> type[Data]:
-    """The kind of data that has these settings: it follows from the name of the dataset, and a ``text`` is one.
-
-    Raises:
-        SeqlraError: an unknown dataset.
-    """
-    from seqlra.data.arrays import PIXEL_DATASETS  # here, because these import torch
-    from seqlra.data.memory import MEMORY_TASKS
-    from seqlra.data.text import TEXTS
-
-    first, *others = DATA_OF[task]
-    dataset = data["dataset"]
-    if not others or data.get("text") is not None:
-        return first
-    names: dict[type[Data], Iterable[str]] = {Text: TEXTS, Generated: MEMORY_TASKS, Pixels: PIXEL_DATASETS}
-    for kind in DATA_OF[task]:
-        if dataset in names[kind]:
-            return kind
-    raise unknown("dataset", dataset, [name for known in names.values() for name in known])
