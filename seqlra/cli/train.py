@@ -66,7 +66,10 @@ def rnn(context: typer.Context) -> None:
     """Train an Elman RNN to predict the next character or word of a text, or on a task with memory.
 
     Without options it trains on an embedded text, offline, in about a minute. Several hidden sizes are several
-    recurrent layers. Under LRA only the forward pass runs step by step; the backward pass is one product.
+    recurrent layers. By default LRA learns its feedback, and errors go back through all steps of a chunk.
+
+    The paper's own rule (Appendix B), whose backward pass is one product over all steps: --feedback fixed. Between the
+    two: --window 2 goes back two steps, in three products.
 
     On your own text: seqlra train rnn --text book.txt --out runs/book, and then
     seqlra sample runs/book --prompt "Once upon"
