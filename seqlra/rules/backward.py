@@ -146,7 +146,8 @@ class BackwardPass:
         return torch.zeros_like(self.forward.h[number]).index_copy_(-2, selection.numbers, d)
 
     def _longest(self) -> int:
-        return max(layer.steps for layer in self.layers)
+        """The most steps that a subgraph has, whether they run as one layer or not."""
+        return max(self.graph.layout.computed(layer.name) for layer in self.layers)
 
     def _sweep(self, sweep: int) -> None:
         """Once over all layers, the last first; later sweeps visit only the layers that errors through time reach."""

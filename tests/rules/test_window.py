@@ -134,8 +134,8 @@ def first_step_apart(labeled: tuple[int, ...]) -> list[Input | Subgraph]:
 
 
 @pytest.mark.parametrize("carry", ["derivative", "error"])
-@pytest.mark.parametrize("window", [0, 1, 2, STEPS - 2])
-@pytest.mark.parametrize("labeled", [(1, 2, 3, 4, 5), (2, 5)])
+@pytest.mark.parametrize("window", [0, 1, 2, STEPS - 2, STEPS - 1])
+@pytest.mark.parametrize("labeled", [(1, 2, 3, 4, 5), (2, 5), (5,)])
 def test_a_subgraph_in_several_layers_has_one_window(labeled: tuple[int, ...], window: int, carry: Any) -> None:
     graph = filled(first_step_apart(labeled))
     assert [layer.steps for layer in graph.layers if layer.name == "hidden"] == [1, STEPS - 1]

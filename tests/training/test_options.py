@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seqlra import SeqlraError
+from seqlra import Backprop, SeqlraError
 from seqlra.cli import train
 from seqlra.training import config_file
 from seqlra.training.configure import configurations, configure
@@ -50,6 +51,22 @@ def test_what_is_left_open_follows_from_the_rest(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     config = configure("rnn", text="a/book.txt")
     assert (config.data.dataset, config.data.text) == ("book.txt", str(tmp_path / "a/book.txt"))  # type: ignore[union-attr]
+
+
+def test_what_suits_a_rule_gives_way_to_what_was_given() -> None:
+    assert (configure("mlp").optimization.lr, configure("mlp", lr=2).optimization.lr) == (0.001, 2)
+    assert configure("rnn", rule="fa").network.across_time
+    assert not configure("rnn", rule="backprop").network.across_time
+
+
+@dataclass(frozen=True)
+class Secretive(Backprop):
+    shape: tuple[int, ...] = (3, 2)
+    secret: object = field(default_factory=object)
+
+
+def test_what_json_has_no_word_for_is_not_held() -> None:
+    assert configure("mlp", rule=f"{__name__}:Secretive").rule.keys() == {"name", "reduction", "window", "shape"}
 
 
 def test_settings_by_name_win_over_options() -> None:
@@ -100,4 +117,5 @@ class TestFile:
 
     def test_switches_and_bounds_have_their_words(self) -> None:
         found = tomllib.loads(config_file.write([configure("mlp", c1="off", compile=False)]))
-        assert (found["compile"], found["rule"]["c1"], "steps" in found) == (False, "off", False)
+        assert (found["compile"], found["rule"]["c1"], found["discretizer"]) == (False, "off", "none")
+        assert "steps" not in found
