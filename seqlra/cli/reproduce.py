@@ -133,9 +133,7 @@ def _machine(device: str, threads: int | None, data_dir: Path | None, compile: b
     return Machine(pick_device(device).type, set_threads(threads), folder, compile)
 
 
-def _work(
-    name: str, only: str | None, scale: str, epochs: int | None, seeds: int | None, machine: Machine
-) -> Work:
+def _work(name: str, only: str | None, scale: str, epochs: int | None, seeds: int | None, machine: Machine) -> Work:
     """The exhibits that a name means, the cells of each that fit ``only``, and the scale they are trained at."""
     from seqlra.paper.exhibits import exhibits
 

@@ -151,7 +151,12 @@ def write(exhibit: Exhibit, reproduction: Reproduction) -> Page | None:
     drawn = exhibit.draw(reproduction, folder / f"{exhibit.name}.png")
     reproduction.write_text(folder / f"{exhibit.name}.md", markdown(exhibit, page, drawn))
     entries = [each.to_dict() for each in page.entries]
-    content: dict[str, Any] = {"name": exhibit.name, "title": exhibit.title, "entries": entries, "notes": list(page.notes)}
+    content: dict[str, Any] = {
+        "name": exhibit.name,
+        "title": exhibit.title,
+        "entries": entries,
+        "notes": list(page.notes),
+    }
     if page.sections:
         content["tables"] = [vars(section) for section in page.sections]
     content |= page.data

@@ -46,7 +46,7 @@ class Sequences(Exhibit):
     def page(self, reproduction: Reproduction) -> Page | None:
         """A table each of text, tasks with memory, MNIST and alignment, as far as there are runs."""
         texts, memory = sequence_text.runs(reproduction), sequence_memory.runs(reproduction)
-        parts = (
+        parts: tuple[tuple[Section | None, list[Entry]], ...] = (
             sequence_text.section(texts),
             sequence_memory.section(memory),
             sequence_memory.row_section(reproduction),
@@ -119,11 +119,12 @@ def _step_sizes() -> str:
 
 
 TEXT = (
-    "Text: {}; one layer, 64 streams, chunks of 50 steps, Adam with a step size that falls to 0. Figures are means over "
-    "the seeds, with their range. *Behind BPTT* is the mean on test against that of BPTT of the same size and updates. "
-    "*Validation at BPTT's time* is what a rule had reached when the mean training time of BPTT had passed, on straight "
-    "lines between the epochs of `metrics.jsonl`; a slower rule is then in the middle of its schedule, and - is one "
-    "before its first epoch. Times are of this machine with whatever else it did; `seqlra bench rnn` measures them apart."
+    "Text: {}; one layer, 64 streams, chunks of 50 steps, Adam with a step size that falls to 0. Figures are "
+    "means with the range of the seeds. *Behind BPTT* is the mean on test against BPTT of the same size and "
+    "updates. *Validation at BPTT's time* is what a rule had reached when the mean training time of BPTT had "
+    "passed, on straight lines between the epochs of `metrics.jsonl`; a slower rule is then in the middle of its "
+    "schedule, and - is one before its first epoch. Times are of this machine with whatever else it did; `seqlra "
+    "bench rnn` measures them apart."
 )
 MEMORY = (
     "Tasks with memory: 100 units, mini-batches of 20 new sequences, Adam with a step size of 0.001, validation every "
