@@ -34,11 +34,12 @@ def section(known: Iterable[Labeled]) -> Section | None:
 
 
 def draw(axes: Axes, known: Sequence[Labeled]) -> None:
-    """Angles by epoch: E as a line, F as dashes."""
+    """Angles by share of training, since the runs differ in length: E as a line, F as dashes."""
     for nth, (label, found) in enumerate(known):
         for name, degrees in angles(found).items():
             style = "--" if name.startswith("F") else "-"
-            epochs = range(1, len(degrees) + 1)
-            axes.plot(epochs, degrees, style, color=f"C{nth % 10}", marker=".", label=f"{label}: {name}")
-    axes.set(xlabel="epoch", ylabel="degrees", title="Angle of error weights to the transposed weights")
+            share = [epoch / len(degrees) for epoch in range(1, len(degrees) + 1)]
+            words = "_" if name.startswith("F") else label  # one line of the legend for both
+            axes.plot(share, degrees, style, color=f"C{nth % 10}", label=words)
+    axes.set(xlabel="share of training", ylabel="degrees", title="Angle of E to U^T (line) and of F to V^T (dashed)")
     axes.grid(alpha=0.3)
