@@ -89,8 +89,9 @@ def reproduce(
     else:
         from seqlra.paper.reproduction import Reproduction
 
-        work = _work(name, only, scale, epochs, seeds)
-        _run(Reproduction(out, _machine(device, threads, data_dir, compile)), work, json)
+        machine = _machine(device, threads, data_dir, compile)
+        work = _work(name, only, scale, epochs, seeds, machine)
+        _run(Reproduction(out, machine), work, json)
 
 
 def _list() -> None:
@@ -136,18 +137,19 @@ def _machine(device: str, threads: int | None, data_dir: Path | None, compile: b
     return Machine(pick_device(device).type, set_threads(threads), folder, compile)
 
 
-def _work(name: str, only: str | None, scale: str, epochs: int | None, seeds: int | None) -> Work:
+def _work(name: str, only: str | None, scale: str, epochs: int | None, seeds: int | None, machine: Machine) -> Work:
     """The exhibits of a name, the cells of each that match ``only``, and their scale."""
     from seqlra.paper.exhibits import exhibits
 
-    work = [(each, _cells(each, only), _scale(each, scale, epochs, seeds)) for each in exhibits(name)]
+    every = [(each, each.cells_at(scale, machine)) for each in exhibits(name)]
+    work = [(each, _fitting(cells, only), _scale(each, scale, epochs, seeds)) for each, cells in every]
     if only is not None and not any(cells for _, cells, _ in work):
         raise SeqlraError(f"no cell of {name} fits --only {only!r}; seqlra reproduce list names some")
     return work
 
 
-def _cells(exhibit: Exhibit, only: str | None) -> list[Cell]:
-    return [cell for cell in exhibit.cells() if only is None or fnmatch.fnmatchcase(cell.name, only)]
+def _fitting(cells: Sequence[Cell], only: str | None) -> list[Cell]:
+    return [cell for cell in cells if only is None or fnmatch.fnmatchcase(cell.name, only)]
 
 
 def _scale(exhibit: Exhibit, name: str, epochs: int | None, seeds: int | None) -> Scale:
@@ -180,9 +182,10 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
             exhibit.measure(reproduction, cells)
             if (page := write(exhibit, reproduction)) is not None:
                 pages[exhibit.name] = [entry.to_dict() for entry in page.entries]
-                if page.rows:
-                    header, *rows = (tuple(cell.replace("**", "") for cell in row) for row in page.rows)
-                    table(f"{exhibit.name}: {exhibit.title}", rows, header, to_stderr=json)
+                for title, shown in [(exhibit.title, page.rows), *((s.heading, s.rows) for s in page.sections)]:
+                    if shown:
+                        header, *rows = (tuple(cell.replace("**", "") for cell in row) for row in shown)
+                        table(f"{exhibit.name}: {title}", rows, header, to_stderr=json)
     except (Stopped, KeyboardInterrupt):
         raise Interrupted(f"stopped; go on with: {shlex.join(['seqlra', *sys.argv[1:]])}") from None
     if not pages:
@@ -226,12 +229,17 @@ class Todo:
 
 def effort(member: RunSpec) -> float:
     """About how long a run takes, in arbitrary units, from the number of its updates and the size of its layers."""
-    from seqlra.training.data_settings import Text
+    from seqlra.training.data_settings import Generated, Pixels, Text
 
     config, data = member.config, member.config.data
     hidden, factor = config.network.hidden, 1.0
     if isinstance(data, Text):  # tokens pick rows of the weights; the hidden units read themselves
         rows, samples, sizes = data.streams * data.unroll, 900_000, [*hidden, *hidden, 64]
+    elif isinstance(data, Generated):  # an epoch is 100 updates; the state reads itself at every step
+        batch = config.optimization.batch_size or 1
+        rows, samples, sizes = batch * data.length, 100 * batch * data.length, [*hidden, *hidden, 10]
+    elif isinstance(data, Pixels):  # by rows, of which an image has 28
+        rows, samples, sizes = 28 * (config.optimization.batch_size or 1), 28 * 50_000, [28, *hidden, *hidden, 10]
     else:
         rows, samples, sizes = config.optimization.batch_size or 1, 50_000, [784, *hidden, 10]
     weights = sum(below * above for below, above in pairwise(sizes))

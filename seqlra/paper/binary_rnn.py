@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from seqlra.paper import sequences
 from seqlra.paper.cells import Cell, Scale
 from seqlra.paper.variants import Variants
 
@@ -15,11 +13,10 @@ EPOCHS = 9
 
 
 def cell(discretizer: str | None) -> Cell:
-    """The tanh network of `sequences`, or the same with a discretizer above its units."""
-    base = sequences.cell("lra-fdbk", WIDTH, EPOCHS)
-    if discretizer is None:
-        return base
-    return replace(base, name=f"{base.name}-{discretizer}", options={**base.options, "discretizer": discretizer})
+    """A tanh network, or the same with a discretizer above its units."""
+    options: dict[str, Any] = {"dataset": "text-sample", "hidden": (WIDTH,), "streams": 64, "unroll": 50}
+    name = f"text-sample-elman{WIDTH}-lra-fdbk{'' if discretizer is None else f'-{discretizer}'}"
+    return Cell(name, {**options, "rule": "lra-fdbk", "discretizer": discretizer}, epochs=EPOCHS)
 
 
 class BinaryRNN(Variants):

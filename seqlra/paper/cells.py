@@ -44,10 +44,11 @@ class Cell:
 
     Args:
         name: fit for a folder, without epochs and seed.
-        options: as of `configure`, for ``rnn`` where the data is a text.
+        options: as of `configure`.
         rule: settings of the rule.
         after: the cell from whose chosen weights this one starts.
         epochs: the epochs of this cell at every scale; None: those of the scale.
+        task: of `configure`; None: ``rnn`` where the options have ``unroll``, else ``mlp``.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Cell:
     rule: Mapping[str, Any] = field(default_factory=dict)
     after: Cell | None = None
     epochs: int | None = None
+    task: str | None = None
 
     def at(self, scale: Scale) -> Scale:
         """The epochs of this cell at a scale."""
@@ -70,7 +72,7 @@ class Cell:
         }
         given |= {"device": machine.device, "threads": machine.threads, "settings": self.rule}
         given |= {**self.options, "epochs": epochs, "seed": seed}
-        return configure("rnn" if "unroll" in self.options else "mlp", **given)
+        return configure(self.task or ("rnn" if "unroll" in self.options else "mlp"), **given)
 
 
 def with_sources(cells: Sequence[Cell]) -> list[Cell]:

@@ -6,13 +6,13 @@ import math
 import re
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from seqlra.markdown import table
-from seqlra.paper.cells import Cell, Scale
+from seqlra.paper.cells import Cell, Machine, Scale
 from seqlra.paper.reproduction import Found, Reproduction
 
 
@@ -54,6 +54,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Section:
+    """One of several tables of a page: its heading, and its cells, the header first."""
+
+    heading: str
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Page:
     """A table or figure as Markdown and as data.
 
@@ -61,11 +69,15 @@ class Page:
         rows: the cells of its table, the header first; none where there is only a picture.
         entries: every figure of it.
         notes: sentences below it.
+        sections: more tables.
+        data: what else its JSON has, by name.
     """
 
     rows: Sequence[Sequence[str]] = ()
     entries: Sequence[Entry] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    sections: Sequence[Section] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Exhibit(ABC):
@@ -84,6 +96,10 @@ class Exhibit(ABC):
     @abstractmethod
     def cells(self) -> list[Cell]:
         """The cells to train, the most important first."""
+
+    def cells_at(self, scale: str, machine: Machine) -> list[Cell]:
+        """The cells of a scale, "quick" or "paper", with the data that the machine has; as a rule all, at both."""
+        return self.cells()
 
     def measure(self, reproduction: Reproduction, cells: Sequence[Cell]) -> None:
         """Measure these cells after training, except what is measured already."""
@@ -135,7 +151,15 @@ def write(exhibit: Exhibit, reproduction: Reproduction) -> Page | None:
     drawn = exhibit.draw(reproduction, folder / f"{exhibit.name}.png")
     reproduction.write_text(folder / f"{exhibit.name}.md", markdown(exhibit, page, drawn))
     entries = [each.to_dict() for each in page.entries]
-    content = {"name": exhibit.name, "title": exhibit.title, "entries": entries, "notes": list(page.notes)}
+    content: dict[str, Any] = {
+        "name": exhibit.name,
+        "title": exhibit.title,
+        "entries": entries,
+        "notes": list(page.notes),
+    }
+    if page.sections:
+        content["tables"] = [vars(section) for section in page.sections]
+    content |= page.data
     reproduction.write_json(folder / f"{exhibit.name}.json", content)
     return page
 
@@ -146,6 +170,8 @@ def markdown(exhibit: Exhibit, page: Page, drawn: bool) -> str:
     lines = [f"## {name}: {exhibit.title}", ""]
     if page.rows:
         lines += [table(page.rows), ""]
+    for section in page.sections:
+        lines += [f"### {section.heading}", "", table(section.rows), ""]
     if drawn:
         lines += [f"![{exhibit.title}]({exhibit.name}.png)", ""]
     lines += [line for note in page.notes for line in (note, "")]

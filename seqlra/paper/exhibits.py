@@ -15,6 +15,7 @@ from seqlra.paper.figure7 import Figure7
 from seqlra.paper.inner_steps import InnerSteps
 from seqlra.paper.rnn_settings import RNNSettings
 from seqlra.paper.sequences import Sequences
+from seqlra.paper.sequences_tuning import SequencesTuning
 from seqlra.paper.table1 import Table1
 from seqlra.paper.table2 import Table2
 from seqlra.paper.table3 import Table3
@@ -26,10 +27,10 @@ EXHIBITS: dict[str, Exhibit] = {
     for exhibit in (
         *(Table1(), Table2(), Table3(), Table4()),
         *(Figure2(), Figure3(), Figure4(), Figure5(), Figure6(), Figure7()),
-        *(InnerSteps(), Sequences(), BinaryRNN(), TinyShakespeare(), RNNSettings(), Claims()),
+        *(InnerSteps(), Sequences(), SequencesTuning(), BinaryRNN(), TinyShakespeare(), RNNSettings(), Claims()),
     )
 }
-APART = ("tiny-shakespeare", "rnn-settings")
+APART = ("sequences", "sequences-tuning", "tiny-shakespeare", "rnn-settings")
 """Exhibits that are not part of "all": they need a text that the paper does not use, and long training."""
 
 

@@ -1,106 +1,136 @@
-"""Beyond the paper: Elman RNNs on text (Appendix B) by LRA-fdbk, LRA-diff and BPTT, against updates and time."""
+"""Beyond the paper: recurrent networks on text and on tasks with memory, by LRA and BPTT, at equal updates and time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqlra.analysis.plotting import save_figure
-from seqlra.paper.cells import Cell, Scale
-from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, what_ran
+from seqlra.paper import sequence_alignment, sequence_memory, sequence_text
+from seqlra.paper.cells import Cell, Machine, Scale
+from seqlra.paper.exhibit import Entry, Exhibit, Page, Section, what_ran
+from seqlra.paper.panels import not_run
 from seqlra.paper.reproduction import Found, Reproduction
+from seqlra.paper.sequence_text import CHOSEN, LR, RULES, SIZES, SLOW, chosen, text
 
-DATA = "text-sample"
-WIDTHS = (128, 256, 512)
-RULES = {"lra-fdbk": "LRA-fdbk", "lra-diff": "LRA-diff", "backprop": "BPTT"}
-SHORT = 3
-"""Epochs of the shorter training; the step size falls to 0 within those of a run, so a short one is no part of a long
-one."""
+UPDATES = {"quick": 1000, "paper": 2500}
+"""On a text."""
 
-STYLES = dict(zip(WIDTHS, (":", "--", "-"), strict=True))
-COLORS = dict(zip(RULES, ("C0", "C1", "C3"), strict=True))
-
-
-def cell(rule: str, width: int, epochs: int | None = None) -> Cell:
-    """A network of one recurrent layer on the embedded text, with the settings of ``seqlra train rnn``."""
-    options: dict[str, Any] = {"dataset": DATA, "hidden": (width,), "rule": rule, "streams": 64, "unroll": 50}
-    return Cell(f"{DATA}-elman{width}-{rule}", options, epochs=epochs)
+UNALIGNED = ("diff", "bptt")
+"""Rules on text without error weights that anything crosses."""
 
 
 class Sequences(Exhibit):
-    """Bits per character by rule, width and length of training."""
+    """Text, generated tasks and MNIST row by row, by rule."""
 
     name = "sequences"
-    title = "Elman RNNs on text by LRA and BPTT (beyond the paper), test bits per character"
-    quick = Scale(epochs=SHORT)
-    paper = Scale(epochs=9)
+    title = "recurrent networks on text and tasks with memory by LRA and BPTT (beyond the paper)"
+    quick = Scale(epochs=4)
+    paper = Scale(epochs=8, seeds=3)
 
     def cells(self) -> list[Cell]:
-        """Every rule at every width, for the shorter training and for that of the scale."""
-        return [cell(rule, width, epochs) for width in WIDTHS for epochs in (SHORT, None) for rule in RULES]
+        """Those of the paper's scale, with the embedded data."""
+        return self.cells_at("paper", Machine("cpu", 1))
+
+    def cells_at(self, scale: str, machine: Machine) -> list[Cell]:
+        """Small networks on text first."""
+        sizes = SIZES[:2] if scale == "quick" else SIZES
+        rules = [rule for rule in RULES if scale != "quick" or rule not in SLOW]
+        data, updates = text(machine), UPDATES[scale]
+        texts = [sequence_text.cell(rule, size, data, updates) for size in sizes for rule in rules]
+        return texts + sequence_memory.cells(scale, machine)
 
     def page(self, reproduction: Reproduction) -> Page | None:
-        """One row a width, length of training and rule."""
-        rows: list[tuple[str, ...]] = []
-        entries: list[Entry] = []
-        ran: list[Found] = []
-        for width, rule in product(WIDTHS, RULES):
-            longest = reproduction.found(cell(rule, width))
-            for epochs in sorted({SHORT, longest.epochs} if longest else {SHORT}):
-                found = reproduction.found(cell(rule, width), epochs)
-                if found is None:
-                    continue
-                own = entry(f"{RULES[rule]}, {width} units, {epochs} epochs", found, "test_bpc")
-                steps = fmean(outcome["steps"] for outcome in found.outcomes)
-                seconds = fmean(outcome["train_seconds"] for outcome in found.outcomes)
-                shown = (f"{steps:.0f}", f"{seconds:.0f}", f"{found.ms_per_update:.1f}")
-                rows.append((RULES[rule], str(width), str(epochs), own.summary(), *shown))
-                entries.append(own)
-                ran.append(found)
-        if not rows:
+        """A table each of text, tasks with memory, MNIST and alignment, as far as there are runs."""
+        texts, memory = sequence_text.runs(reproduction), sequence_memory.runs(reproduction)
+        parts: tuple[tuple[Section | None, list[Entry]], ...] = (
+            sequence_text.section(texts),
+            sequence_memory.section(memory),
+            sequence_memory.row_section(reproduction),
+            (sequence_alignment.section(_aligned(reproduction)), []),
+        )
+        sections: list[Section] = [section for section, _ in parts if section]
+        entries: list[Entry] = [entry for _, of_part in parts for entry in of_part]
+        if not sections:
             return None
-        header = ("rule", "units", "epochs", "bits per character", "updates", "seconds", "ms an update")
-        return Page([header, *rows], entries, [NOTE, what_ran(ran)])
+        rows = (found for _, found in sequence_memory.row_runs(reproduction))
+        ran: Iterable[Found] = chain((e.found for group in texts.values() for e in group), memory.values(), rows)
+        notes = [*([TEXT.format(" and ".join(sequence_text.datasets(texts))), _step_sizes()] if texts else []), MEMORY]
+        return Page((), entries, [*notes, *_missing(reproduction), what_ran(ran)], sections)
 
     def draw(self, reproduction: Reproduction, path: Path) -> bool:
-        """Bits per character on validation of the longest runs, against updates and against time."""
-        known = {
-            (rule, width): found.histories
-            for rule, width in product(RULES, WIDTHS)
-            if (found := reproduction.found(cell(rule, width)))
-        }
-        if not known:
+        """Curves on text by updates and by time, a grid of the tasks with memory, and the alignment."""
+        texts = list(sequence_text.longest(sequence_text.runs(reproduction)))
+        memory, aligned = sequence_memory.runs(reproduction), _aligned(reproduction, hardest=True)
+        below = [bool(memory), any(sequence_alignment.angles(found) for _, found in aligned)]
+        count = len(texts) + sum(below)
+        if not count:
             return False
-        figure = Figure(figsize=(12.5, 5), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, key, words in ((left, "step", "updates"), (right, "seconds", "seconds of training")):
-            for (rule, width), histories in known.items():
-                _draw(axes, histories, key, rule, width)
-            axes.set_xlabel(words)
-            axes.grid(alpha=0.3)
-        left.set_ylabel("bits per character on validation")
-        figure.legend(*right.get_legend_handles_labels(), title="rule, hidden units", loc="outside right center")
-        figure.suptitle("Elman RNNs on the embedded text")
+        figure = Figure(figsize=(14, 4.6 * count), layout="constrained")
+        strips = iter(figure.subfigures(count, 1, squeeze=False).flat)
+        for size, group in texts:
+            strip = next(strips)
+            left, right = strip.subplots(1, 2, sharey=True)
+            sequence_text.draw(left, group, "step")
+            sequence_text.draw(right, group, "seconds")
+            left.set_ylabel("bits per character on validation")
+            strip.suptitle(f"Text, {size} hidden units")
+            strip.legend(*left.get_legend_handles_labels(), loc="outside right center")
+        if below[0]:
+            sequence_memory.draw(next(strips).subplots(), memory)
+        if below[1]:
+            strip = next(strips)
+            axes = strip.subplots()
+            sequence_alignment.draw(axes, aligned)
+            strip.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize="x-small")
         save_figure(figure, path)
         return True
 
 
-def _draw(axes: Axes, histories: Sequence[Sequence[dict[str, Any]]], key: str, rule: str, width: int) -> None:
-    """The mean over the seeds, from a point for each epoch."""
-    epochs = list(zip(*histories, strict=False))
-    x = [fmean(row[key] for row in rows) for rows in epochs]
-    y = [fmean(row["valid_bpc"] for row in rows) for rows in epochs]
-    style = {"linestyle": STYLES[width], "color": COLORS[rule], "marker": "o", "markersize": 3}
-    axes.plot(x, y, label=f"{RULES[rule]}, {width}", **style)  # type: ignore[arg-type]
+def _aligned(reproduction: Reproduction, hardest: bool = False) -> list[sequence_alignment.Labeled]:
+    """The longest runs of rules with error weights; only the ``hardest``: the largest size and the longest sequences of
+    each task."""
+    texts = list(sequence_text.longest(sequence_text.runs(reproduction)))
+    known = [
+        (f"text, {size} units, {each.label}", each.found)
+        for size, group in (texts[-1:] if hardest else texts)
+        for each in group
+        if each.rule not in UNALIGNED
+    ]
+    memory = {place: found for place, found in sequence_memory.runs(reproduction).items() if place[2] == "learned"}
+    longest = {task: length for task, length, _ in memory}  # lengths are in order
+    for (task, length, rule), found in memory.items():
+        if not hardest or length == longest[task]:
+            known.append((f"{task}, length {length}, {sequence_memory.RULES[rule][0]}", found))
+    return known
 
 
-NOTE = (
-    "One layer, 64 streams, chunks of 50 steps, Adam with a step size that falls to 0; every rule with the settings of "
-    "`seqlra train rnn`. Times are of this machine with whatever else it did; `seqlra bench rnn` measures them apart."
+def _missing(reproduction: Reproduction) -> list[str]:
+    """What neither scale has trained; what the quick scale lacks at the paper's is named too."""
+    cells = {cell.name: cell for cell in Sequences().cells()}
+    return not_run(reproduction, [cell for cell in cells.values() if not reproduction.lengths(cell)])
+
+
+def _step_sizes() -> str:
+    table = chosen()
+    if not table:
+        return f"Step size {LR:g} for every rule: there is no {CHOSEN.name} that chose another."
+    words = ", ".join(f"{table.get(rule, LR):g} for {label}" for rule, (label, _) in RULES.items())
+    return f"Step sizes, chosen on validation by `seqlra reproduce sequences-tuning` ({CHOSEN.name}): {words}."
+
+
+TEXT = (
+    "Text: {}; one layer, 64 streams, chunks of 50 steps, Adam with a step size that falls to 0. Figures are "
+    "means with the range of the seeds. *Behind BPTT* is the mean on test against BPTT of the same size and "
+    "updates. *Validation at BPTT's time* is what a rule had reached when the mean training time of BPTT had "
+    "passed, on straight lines between the epochs of `metrics.jsonl`; a slower rule is then in the middle of its "
+    "schedule, and - is one before its first epoch. Times are of this machine with whatever else it did; `seqlra "
+    "bench rnn` measures them apart."
+)
+MEMORY = (
+    "Tasks with memory: 100 units, mini-batches of 20 new sequences, Adam with a step size of 0.001, validation every "
+    "100 updates; a task is solved when under 0.01% of the answers are wrong. The error is that of the test sequences."
 )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from seqlra.paper.cells import Cell, Scale
-from seqlra.paper.sequences import RULES
 from seqlra.paper.variants import Variants
 
+RULES = {"lra-fdbk": "LRA-fdbk", "lra-diff": "LRA-diff", "backprop": "BPTT"}
 UPDATES = 2500
 EPOCHS = 8
 """The epoch in which training ends after `UPDATES`; the text has 313 chunks of 50 steps in 64 streams."""

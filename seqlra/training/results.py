@@ -116,14 +116,14 @@ def spread(values: Iterable[float | None]) -> dict[str, Any]:
     return {"mean": math.fsum(known) / len(known), "min": min(known), "max": max(known), "all": every}
 
 
-def spread_text(figure: Mapping[str, Any], ranged: bool = True) -> str:
+def spread_text(figure: Mapping[str, Any], ranged: bool = True, digits: int = 2) -> str:
     """A `spread` over seeds as text: the mean, and with ``ranged`` how many seeds there are and their range."""
     known = [value for value in figure["all"] if value is not None]
     if not known:
         return "-"
-    text = f"{figure['mean']:.2f}"
+    text = f"{figure['mean']:.{digits}f}"
     if ranged and len(known) > 1:
-        text += f" ({len(known)} seeds, {figure['min']:.2f} to {figure['max']:.2f})"
+        text += f" ({len(known)} seeds, {figure['min']:.{digits}f} to {figure['max']:.{digits}f})"
     return text
 
 

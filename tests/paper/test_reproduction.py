@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from helpers import Run, finished
-from matplotlib.image import imread
 
 from seqlra import SeqlraError
 from seqlra.cli import show
@@ -23,8 +22,6 @@ from seqlra.paper import exhibits, published, table1, table2, table3, table4
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, markdown, what_ran
 from seqlra.paper.reproduction import Reproduction
-from seqlra.paper.sequences import Sequences
-from seqlra.paper.sequences import cell as sequence
 from seqlra.training import checkpoint
 from seqlra.training.experiment import learner, shared
 from seqlra.training.optimizers import OPTIMIZERS
@@ -363,22 +360,6 @@ def test_table4_starts_fine_tuning_from_what_pre_training_chose(tmp_path: Path) 
     assert rows[1] == [
         *("lra, finetuned", "**10.00** (0.13, +9.87)", "**12.00** (10.11, +1.89)", "**11.00** (11.32, -0.32)", "7")
     ]
-
-
-def test_sequences_have_both_lengths_and_a_picture(tmp_path: Path) -> None:
-    store = Reproduction(tmp_path, CPU)
-    assert not Sequences().draw(store, tmp_path / "none.png")
-    finished(store, sequence("lra-fdbk", 256), 3, [2.9], "bpc")
-    finished(store, sequence("lra-fdbk", 256), 9, [2.5, 2.6], "bpc")
-    entries, rows = shown_of(Sequences(), store)
-    assert entries["LRA-fdbk, 256 units, 9 epochs"].figures == (2.5, 2.6)
-    assert rows[1] == ["LRA-fdbk", "256", "3", "**2.90**", "300", "30", "100.0"]
-    assert Sequences().draw(store, tmp_path / "one.png")
-    finished(store, sequence("backprop", 512), 9, [2.2], "bpc")
-    assert Sequences().draw(store, tmp_path / "two.png")
-    one, two = imread(tmp_path / "one.png"), imread(tmp_path / "two.png")
-    assert one.shape == two.shape
-    assert (one != two).any()
 
 
 def test_members_trained_together_agree_in_all_but_their_start(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ def assert_same(exhibit: Variants, own: list[str], seqlra: Run, monkeypatch: pyt
     """Every cell has the configuration that a command would train."""
     configs: list[Config] = []
 
-    def prepare(config: Config, fresh: bool) -> Any:
-        configs.append(config)
+    def prepare(given: list[Config], fresh: bool) -> Any:
+        configs.extend(given)
         raise SeqlraError("would train")
 
     monkeypatch.setattr(experiment, "prepare", prepare)

@@ -1,0 +1,193 @@
+"""Text by recurrent networks: the rules, their cells, and what came out by size of the network."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from seqlra.errors import SeqlraError
+from seqlra.paper.cells import Cell, Machine
+from seqlra.paper.exhibit import Entry, Section, entry
+from seqlra.paper.panels import Row
+from seqlra.paper.reproduction import Found, Reproduction
+from seqlra.training.results import spread, spread_text
+
+CHUNKS = {"tiny_shakespeare": 313, "text-sample": 275}
+"""The texts, and how many updates of 64 streams of 50 steps a pass over them has."""
+
+SIZES = (128, 256, 512)
+LRA: dict[str, Any] = {"rule": "lra-fdbk", "feedback": "learned"}
+RULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "full": ("LRA, learned E and F, whole walk", {**LRA, "window": "full"}),
+    "window4": ("LRA, learned, window 4", {**LRA, "window": 4}),
+    "window2": ("LRA, learned, window 2", {**LRA, "window": 2}),
+    "window0": ("LRA, learned, window 0", {**LRA, "window": 0}),
+    "fixed": ("LRA, fixed E (the paper)", {"rule": "lra-fdbk", "feedback": "fixed"}),
+    "diff": ("LRA-diff", {"rule": "lra-diff"}),
+    "fa": ("FA, learned", {"rule": "fa", "feedback": "learned"}),
+    "bptt": ("BPTT", {"rule": "backprop"}),
+}
+"""By the end of a cell's name: the words of a row, and the options that differ."""
+
+BPTT = "bptt"
+SLOW = ("window2", "window0", "fa")
+"""Rules that the quick scale leaves out."""
+
+LR = 0.01
+"""The step size of a rule that is not in the table of those that were chosen."""
+
+CHOSEN = Path(__file__).parents[2] / "results" / "sequences-tuning.json"
+"""What `seqlra reproduce sequences-tuning` wrote, where it was kept."""
+
+
+def text(machine: Machine) -> str:
+    """Tiny Shakespeare where the machine has it, else the embedded text."""
+    folder = machine.data_dir
+    return "tiny_shakespeare" if folder and (Path(folder) / "tiny_shakespeare").is_dir() else "text-sample"
+
+
+@cache
+def chosen(path: Path = CHOSEN) -> Mapping[str, float]:
+    """The step size of each rule that was chosen on validation, by the end of its cells' names.
+
+    Raises:
+        SeqlraError: the file is there and damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return {name: float(lr) for name, lr in json.loads(path.read_text())["chosen"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SeqlraError(f"{path} is damaged: {error!r}") from error
+
+
+def options(rule: str, size: int, dataset: str, updates: int, lr: float) -> dict[str, Any]:
+    """Of `configure`, for one run."""
+    shared = {"hidden": (size,), "streams": 64, "unroll": 50, "optimizer": "adam", "schedule": "linear"}
+    return {"dataset": dataset, **shared, "steps": updates, "lr": lr, **RULES[rule][1]}
+
+
+def cell(rule: str, size: int, dataset: str = "text-sample", updates: int = 2500, lr: float | None = None) -> Cell:
+    """One rule at one size, with the step size that was chosen for it."""
+    lr = chosen().get(rule, LR) if lr is None else lr
+    epochs = math.ceil(updates / CHUNKS[dataset])
+    made = {**options(rule, size, dataset, updates, lr), "diagnose": 100}
+    return Cell(f"text-{size}-{rule}-lr{lr:g}", made, epochs=epochs)
+
+
+@dataclass(frozen=True)
+class TextRun:
+    """The finished runs of one rule at one size, all of one length."""
+
+    rule: str
+    size: int
+    found: Found
+
+    @property
+    def label(self) -> str:
+        """The words of its rule."""
+        return RULES[self.rule][0]
+
+    @property
+    def updates(self) -> int:
+        """How many it was trained for; of one that diverged, how many it came to."""
+        return max(outcome["steps"] for outcome in self.found.outcomes)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, the mean over the seeds."""
+        return fmean(outcome["train_seconds"] for outcome in self.found.outcomes)
+
+    def after(self, seconds: float) -> list[float]:
+        """Bits per character on validation after so many seconds of training, of each seed that has an epoch by then.
+
+        Straight lines join the epochs; behind the last one it stays.
+        """
+        reached = []
+        for history in self.found.histories:
+            times = [row["seconds"] for row in history]
+            if times and times[0] <= seconds:
+                reached.append(float(np.interp(seconds, times, [row["valid_bpc"] for row in history])))
+        return reached
+
+
+def runs(reproduction: Reproduction) -> dict[tuple[int, int], list[TextRun]]:
+    """All finished runs by size and epochs, each in the order of the rules."""
+    found: dict[tuple[int, int], list[TextRun]] = {}
+    for size in SIZES:
+        for epochs in sorted({n for rule in RULES for n in reproduction.lengths(cell(rule, size))}):
+            for rule in RULES:
+                if each := reproduction.found(cell(rule, size), epochs):
+                    found.setdefault((size, epochs), []).append(TextRun(rule, size, each))
+    return found
+
+
+def section(known: Mapping[tuple[int, int], Sequence[TextRun]]) -> tuple[Section | None, list[Entry]]:
+    """Rule by size: bits per character, how far from BPTT, time."""
+    rows: list[Row] = [HEADER]
+    entries: list[Entry] = []
+    for group in known.values():
+        rival = next((each for each in group if each.rule == BPTT), None)
+        for each in group:
+            own = each.found.figure("test_bpc")
+            if own["mean"] is None:
+                figures = ("diverged", "-", "-")
+            else:
+                name = f"{each.label}, {each.size} units, {each.updates:,} updates"
+                entries.append(entry(name, each.found, "test_bpc"))
+                figures = (spread_text(own, digits=3), gap(own["mean"], rival), at_equal_time(each, rival))
+            time = (f"{each.found.ms_per_update:.1f}", f"{each.seconds:.0f}")
+            rows.append((each.label, str(each.size), f"{each.updates:,}", *figures, *time))
+    return (Section("Text", rows), entries) if len(rows) > 1 else (None, entries)
+
+
+HEADER = (
+    *("rule", "units", "updates", "test bits per character", "behind BPTT"),
+    *("validation at BPTT's time", "ms an update", "seconds"),
+)
+
+
+def gap(mean: float, rival: TextRun | None) -> str:
+    """How much more than BPTT's, in percent."""
+    theirs = None if rival is None else rival.found.figure("test_bpc")["mean"]
+    return "-" if theirs is None else f"{100 * (mean / theirs - 1):+.1f}%"
+
+
+def at_equal_time(each: TextRun, rival: TextRun | None) -> str:
+    """Bits per character on validation at the end of BPTT's training."""
+    return "-" if rival is None else spread_text(spread(each.after(rival.seconds)), digits=3)
+
+
+def datasets(known: Mapping[tuple[int, int], Sequence[TextRun]]) -> list[str]:
+    """The texts that they were trained on."""
+    outcomes = (outcome for group in known.values() for each in group for outcome in each.found.outcomes)
+    return sorted({outcome["dataset"] for outcome in outcomes})
+
+
+def longest(known: Mapping[tuple[int, int], Sequence[TextRun]]) -> Iterator[tuple[int, Sequence[TextRun]]]:
+    """By size, the runs of the most epochs."""
+    for size in SIZES:
+        if lengths := [epochs for each, epochs in known if each == size]:
+            yield size, known[size, max(lengths)]
+
+
+def draw(axes: Axes, group: Sequence[TextRun], key: str) -> None:
+    """Bits per character on validation against updates (``step``) or ``seconds``: a line through the means."""
+    for each in group:
+        epochs = list(zip(*each.found.histories, strict=False))
+        if epochs:
+            x = [fmean(row[key] for row in rows) for rows in epochs]
+            y = [fmean(row["valid_bpc"] for row in rows) for rows in epochs]
+            color = f"C{list(RULES).index(each.rule)}"
+            axes.plot(x, y, label=each.label, color=color, marker="o", markersize=3)
+    axes.set(xlabel={"step": "updates", "seconds": "seconds of training"}[key])
+    axes.grid(alpha=0.3)
