@@ -77,11 +77,12 @@ def load_network(run: RunDirectory, device: str = "auto") -> tuple[Graph, Vocabu
         needed = "train rnn" if config.task == "mlp" else "train rnn on a text"
         raise SeqlraError(f"the run {run.path} is one of seqlra train {config.task}{on}; text needs one of {needed}")
     vocabulary = read_vocabulary(run)
-    graph = Graph(unroll(config, vocabulary)(1))
+    network = unroll(config, vocabulary)
+    graph = Graph(network(2))  # over one step nothing is recurrent, so error weights across time have no place
     learner(config).setup(graph)
     graph.to(pick_device(device))
     load_best_weights(graph, run)
-    return graph, vocabulary
+    return graph.sharing(network(1)), vocabulary
 
 
 def load_on_text(run: RunDirectory, text: Path, device: str = "auto") -> tuple[Graph, Prediction, dict[str, int]]:

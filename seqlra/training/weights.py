@@ -33,7 +33,7 @@ def take_weights(graph: Graph, run: RunDirectory) -> None:
         SeqlraError: that run has another network, or its checkpoint is damaged.
     """
     chosen = checkpoint.load(run.checkpoint, next(graph.parameters()).device)["best"]["weights"]
-    own = dict(graph.named_parameters())
+    own = {name: p for name, p in graph.named_parameters() if name.startswith(("weights.", "biases."))}  # not learned E
     theirs = {name: tensor for name, tensor in chosen.items() if name.startswith(("weights.", "biases."))}
     here, there = ({name: tuple(t.shape) for name, t in held.items()} for held in (own, theirs))
     for name in {**here, **there}:

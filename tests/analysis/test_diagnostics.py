@@ -401,7 +401,7 @@ class TestInTraining:
             rows.append(run.read_metrics())
             weights.append(checkpoint.load(run.checkpoint)["graph"])
         assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
-        new = {"angle", "angle_layers", "update_norms", "clipped_c2"}
+        new = {"angle", "angle_layers", "update_norms", "clipped_c2", "alignment"}
         for one, other in zip(*rows, strict=True):
             assert one.keys() - other.keys() == new
             assert all(one[key] == other[key] for key in other if key != "seconds")
@@ -460,7 +460,7 @@ class TestInTraining:
         assert Config.from_dict(plain).diagnose == 100
 
     def test_a_negative_number_of_updates_is_refused(self) -> None:
-        with pytest.raises(SeqlraError, match="diagnose must be 0 or a number of updates, not -1"):
+        with pytest.raises(SeqlraError, match="diagnose must be at least 0, not -1"):
             small(diagnose=-1)
 
 

@@ -224,11 +224,11 @@ def test_over_time_the_posterior_is_the_sum_over_all_trajectories(
     monkeypatch.setattr(evaluation, "NUMBERS", numbers)
     graph, series = filled(bernoulli_rnn(5)), streams()
     answers = answers_over(graph, series, bernoulli_rnn, 2, samples=20_000, seed=4)
-    answers: dict[int, Tensor] = {}
+    exact: dict[int, Tensor] = {}
     for stream in range(3):
-        answers[stream] = enumerated(graph, series[0][:-1, stream].tolist())
+        exact[stream] = enumerated(graph, series[0][:-1, stream].tolist())
     goes_on = enumerated(graph, [*series[0][:-1, 2].tolist(), *series[1][:-1, 0].tolist()])[5:]
-    p = torch.cat([torch.stack([answers[0], answers[1], answers[2]], 1).flatten(0, 1), goes_on])
+    p = torch.cat([torch.stack([exact[0], exact[1], exact[2]], 1).flatten(0, 1), goes_on])
     truth = torch.cat([series[0][1:].flatten(), series[1][1:, 0]])
     assert torch.equal(answers.truth, truth)
     expected = p.gather(-1, truth[:, None])[:, 0]

@@ -34,7 +34,10 @@ def test_training_leaves_every_promised_file_and_one_json_object(seqlra: Run, tm
     assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
     assert (tmp_path / "run/curve.png").read_bytes().startswith(b"\x89PNG")
     config = json.loads((tmp_path / "run/config.json").read_text())
-    assert config["rule"] == {"name": "lra-fdbk", **asdict(LRAFeedback(reduction="mean", beta=0.1, c1=None, c2=10.0))}
+    assert config["rule"] == {
+        "name": "lra-fdbk",
+        **asdict(LRAFeedback(reduction="mean", beta=0.1, c1=None, c2=10.0, window=0)),
+    }
     assert config["versions"].keys() == {"seqlra", "torch", "python"}
 
     measured = seqlra("evaluate run --json")

@@ -29,8 +29,8 @@ tests = 'tests/rules/test_normalize.py'
 
 [[defect]]
 name = "harmless"
-find = 'A divisor rather than'
-put = 'The divisor rather than'
+find = 'It returns the divisor'
+put = 'This returns the divisor'
 
 [[defect]]
 name = "no import"

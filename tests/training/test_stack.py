@@ -252,7 +252,7 @@ def test_what_a_training_shares_cannot_differ(images: Path, text: Path) -> None:
         (mlp(images, hidden=(12, 9)), r"network hidden is \(12, 9\) and \(12, 8\)"),
         (mlp(images, optimizer="nadam"), "optimization optimizer is nadam and adam"),
         (mlp(images, settings={"c1": 0.5}), "rule c1 is on and off"),
-        (mlp(images, settings={"epsilon": 0.5}), "rule epsilon is 0.5 and None"),
+        (mlp(images, settings={"epsilon": 0.5}), "rule epsilon is 0.5 and 0.0"),
         (mlp(images, valid=60), "data valid is 60 and 70"),
         (mlp(images, data_seed=0), "data seed is 0 and None"),
         (rnn(text), "task is rnn and mlp"),
