@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, skip_net, small_mlp, updates
+from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, small_mlp, updates
 from torch import Tensor
 
 from seqlra import (
@@ -181,17 +181,6 @@ class TestDirect:
         own = updates(graph)
         torch.testing.assert_close(own["feedback.B-output-layer1"], own["weights.W2"].mT)
         assert "feedback.E2" not in own
-
-
-def test_a_shared_e_gets_the_updates_of_all_its_weights() -> None:
-    rule = LRAFeedback(feedback="learned")
-    graph = filled(skip_net())
-    rule.setup(graph)
-    inputs, targets = batch_for(graph)
-    update(graph, rule, inputs, targets)
-    own = updates(graph)
-    for e, weights in feedback_pairs(graph).items():
-        torch.testing.assert_close(own[f"feedback.{e}"], sum(own[f"weights.{w}"].mT for w in weights))
 
 
 def test_a_graph_that_was_not_set_up_for_it_is_refused() -> None:
