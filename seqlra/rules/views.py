@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from seqlra.network.forward import rows_of
@@ -161,7 +160,3 @@ class LayerView:
         """A tensor of these rows with the axis of its rows split in ``(steps, batch)``."""
         assert self.rows.steps is not None
         return tensor.unflatten(axis, (len(self.rows.steps), -1))
-
-    def zeros(self) -> Tensor:
-        """Zeros in the shape of z."""
-        return torch.zeros_like(self.z)
