@@ -43,9 +43,9 @@ SLOW = ("window2", "window0", "fa")
 """Rules that the quick scale leaves out."""
 
 LR = 0.01
-"""The step size of a rule that is not in the table of those that were chosen."""
+"""The step size of a rule that has no choice of its own for the size of the network."""
 
-CHOSEN = Path(__file__).parents[2] / "results" / "sequences-tuning.json"
+CHOSEN = Path(__file__).parents[2] / "results" / "paper" / "sequences-tuning.json"
 """What `seqlra reproduce sequences-tuning` wrote, where it was kept."""
 
 
@@ -56,8 +56,8 @@ def text(machine: Machine) -> str:
 
 
 @cache
-def chosen(path: Path = CHOSEN) -> Mapping[str, float]:
-    """The step size of each rule that was chosen on validation, by the end of its cells' names.
+def chosen(path: Path = CHOSEN) -> Mapping[tuple[str, int], float]:
+    """The step size that was chosen on validation, by the end of a cell's name and the number of units.
 
     Raises:
         SeqlraError: the file is there and damaged.
@@ -65,7 +65,8 @@ def chosen(path: Path = CHOSEN) -> Mapping[str, float]:
     if not path.exists():
         return {}
     try:
-        return {name: float(lr) for name, lr in json.loads(path.read_text())["chosen"].items()}
+        table = json.loads(path.read_text())["chosen"].items()
+        return {(rule, int(size)): float(lr) for rule, sizes in table for size, lr in sizes.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SeqlraError(f"{path} is damaged: {error!r}") from error
 
@@ -78,7 +79,7 @@ def options(rule: str, size: int, dataset: str, updates: int, lr: float) -> dict
 
 def cell(rule: str, size: int, dataset: str = "text-sample", updates: int = 2500, lr: float | None = None) -> Cell:
     """One rule at one size, with the step size that was chosen for it."""
-    lr = chosen().get(rule, LR) if lr is None else lr
+    lr = chosen().get((rule, size), LR) if lr is None else lr
     epochs = math.ceil(updates / CHUNKS[dataset])
     made = {**options(rule, size, dataset, updates, lr), "diagnose": 100}
     return Cell(f"text-{size}-{rule}-lr{lr:g}", made, epochs=epochs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -56,10 +56,11 @@ class Sequences(Exhibit):
         entries: list[Entry] = [entry for _, of_part in parts for entry in of_part]
         if not sections:
             return None
+        trained = {(each.rule, each.size) for group in texts.values() for each in group}
         rows = (found for _, found in sequence_memory.row_runs(reproduction))
         ran: Iterable[Found] = chain((e.found for group in texts.values() for e in group), memory.values(), rows)
-        notes = [*([TEXT.format(" and ".join(sequence_text.datasets(texts))), _step_sizes()] if texts else []), MEMORY]
-        return Page((), entries, [*notes, *_missing(reproduction), what_ran(ran)], sections)
+        about = [TEXT.format(" and ".join(sequence_text.datasets(texts))), _step_sizes(trained)] if texts else []
+        return Page((), entries, [*about, MEMORY, *_missing(reproduction), what_ran(ran)], sections)
 
     def draw(self, reproduction: Reproduction, path: Path) -> bool:
         """Curves on text by updates and by time, a grid of the tasks with memory, and the alignment."""
@@ -114,12 +115,14 @@ def _missing(reproduction: Reproduction) -> list[str]:
     return not_run(reproduction, [cell for cell in cells.values() if not reproduction.lengths(cell)])
 
 
-def _step_sizes() -> str:
+def _step_sizes(trained: Collection[tuple[str, int]]) -> str:
+    """Of the rules and sizes that were trained."""
     table = chosen()
-    if not table:
+    words = [f"{lr:g} for {RULES[rule][0]} at {size}" for (rule, size), lr in table.items() if (rule, size) in trained]
+    if not words:
         return f"Step size {LR:g} for every rule: there is no {CHOSEN.name} that chose another."
-    words = ", ".join(f"{table.get(rule, LR):g} for {label}" for rule, (label, _) in RULES.items())
-    return f"Step sizes, chosen on validation by `seqlra reproduce sequences-tuning` ({CHOSEN.name}): {words}."
+    rest = "" if len(words) == len(trained) else f"; {LR:g} for the rest, which was not tuned"
+    return f"Step sizes, chosen on validation by `seqlra reproduce sequences-tuning`: {', '.join(words)}{rest}."
 
 
 TEXT = (

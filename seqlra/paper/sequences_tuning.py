@@ -1,7 +1,8 @@
-"""Step sizes of the rules on text: the same three for each, compared on validation alone."""
+"""Step sizes of the rules on text: three for each rule and size of network, compared on validation alone."""
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
@@ -9,10 +10,11 @@ from seqlra.paper.cells import Cell, Machine, Scale
 from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, what_ran
 from seqlra.paper.panels import Row, not_run
 from seqlra.paper.reproduction import Found, Reproduction
-from seqlra.paper.sequence_text import RULES, cell, options, text
+from seqlra.paper.sequence_text import RULES, SIZES, cell, options, text
 
-SIZE, UPDATES = 128, 1000
-STEP_SIZES = (0.005, 0.01, 0.02)
+UPDATES = 1000
+STEP_SIZES = {128: (0.01, 0.02, 0.04), 256: (0.005, 0.01, 0.02), 512: (0.0025, 0.005, 0.01)}
+"""By number of units: the larger a network, the smaller the steps that it bears."""
 
 
 class SequencesTuning(Exhibit):
@@ -28,37 +30,55 @@ class SequencesTuning(Exhibit):
         return self.cells_at("paper", Machine("cpu", 1))
 
     def cells_at(self, scale: str, machine: Machine) -> list[Cell]:
-        """Every rule with every step size; both scales are the same."""
-        return [cell(rule, SIZE, text(machine), UPDATES, lr) for rule, lr in product(RULES, STEP_SIZES)]
+        """Every rule with every step size of each size, the small networks first; both scales are the same."""
+        return [_cell(rule, size, lr, text(machine)) for size in SIZES for rule in RULES for lr in STEP_SIZES[size]]
 
     def page(self, reproduction: Reproduction) -> Page | None:
-        """One row a rule, one column a step size. A step size is chosen where all of them were tried."""
-        rows: list[Row] = [("rule", *(f"lr {lr:g}" for lr in STEP_SIZES), "chosen", "options")]
+        """One row a rule and size, one column a step size. One is chosen where all of its row were tried."""
+        columns = sorted({lr for grid in STEP_SIZES.values() for lr in grid})
+        rows: list[Row] = [("rule", "units", *(f"lr {lr:g}" for lr in columns), "chosen", "options")]
         entries: list[Entry] = []
         ran: list[Found] = []
-        chosen: dict[str, float] = {}
-        for rule, (label, given) in RULES.items():
-            figures = {}
-            for lr in STEP_SIZES:
-                made = cell(rule, SIZE, updates=UPDATES, lr=lr)
-                if found := reproduction.found(made, made.epochs):
-                    ran.append(found)
-                    figures[lr] = entry(f"{label}, lr {lr:g}, validation", found, "valid_bpc")
-            if figures:
-                known = {lr: figures[lr].mean for lr in figures if figures[lr].mean == figures[lr].mean}  # not nan
-                if len(figures) == len(STEP_SIZES) and known:
-                    chosen[rule] = min(known, key=known.__getitem__)
-                means = (f"{known[lr]:.3f}" if lr in known else "-" for lr in STEP_SIZES)
-                rows.append((label, *means, f"{chosen[rule]:g}" if rule in chosen else "-", flags(given)))
-                entries += [figures[lr] for lr in known]
+        chosen: dict[str, dict[str, float]] = {}
+        for size, (rule, (label, given)) in product(SIZES, RULES.items()):
+            known = _trained(reproduction, rule, size)
+            if not known:
+                continue
+            ran += known.values()
+            words = f"{label}, {size} units"
+            figures = {lr: entry(f"{words}, lr {lr:g}, validation", f, "valid_bpc") for lr, f in known.items()}
+            figures = {lr: each for lr, each in figures.items() if not math.isnan(each.mean)}
+            if len(known) == len(STEP_SIZES[size]) and figures:
+                chosen.setdefault(rule, {})[str(size)] = min(figures, key=lambda lr: figures[lr].mean)
+            best = chosen.get(rule, {}).get(str(size))
+            means = (_words(figures.get(lr), lr in known) for lr in columns)
+            rows.append((label, str(size), *means, "-" if best is None else f"{best:g}", flags(given)))
+            entries += figures.values()
         if not ran:
             return None
         data = sorted({outcome["dataset"] for found in ran for outcome in found.outcomes})
-        shared = options("bptt", SIZE, " and ".join(data), UPDATES, 0.01)
-        command = f"seqlra train rnn {flags({k: v for k, v in shared.items() if k not in ('rule', 'lr')})}"
-        note = f"Each is `{command} --lr LR` with the options of its row. The test split is not looked at here."
+        shared = options("bptt", SIZES[0], " and ".join(data), UPDATES, 0.01)
+        own = ("rule", "lr", "hidden")
+        command = f"seqlra train rnn {flags({k: v for k, v in shared.items() if k not in own})} --hidden UNITS --lr LR"
+        note = f"Each is `{command}` with the options of its row. The test split is not looked at here."
         notes = [note, *not_run(reproduction, self.cells()), what_ran(ran)]
-        return Page(rows, entries, notes, data={"chosen": chosen, "command": f"{command} --lr LR", "datasets": data})
+        return Page(rows, entries, notes, data={"chosen": chosen, "command": command, "datasets": data})
+
+
+def _cell(rule: str, size: int, lr: float, dataset: str = "text-sample") -> Cell:
+    return cell(rule, size, dataset, UPDATES, lr)
+
+
+def _trained(reproduction: Reproduction, rule: str, size: int) -> dict[float, Found]:
+    """The finished runs of a rule at a size, by step size."""
+    made = {lr: _cell(rule, size, lr) for lr in STEP_SIZES[size]}
+    return {lr: found for lr, each in made.items() if (found := reproduction.found(each, each.epochs))}
+
+
+def _words(figure: Entry | None, trained: bool) -> str:
+    if figure is None:
+        return "diverged" if trained else "-"
+    return f"{figure.mean:.3f}"
 
 
 def flags(given: dict[str, Any]) -> str:

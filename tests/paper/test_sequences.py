@@ -154,24 +154,29 @@ def test_pictures_and_files_grow_with_what_there_is(store: Reproduction) -> None
 def test_the_step_size_with_the_least_error_on_validation_is_kept_and_taken(
     store: Reproduction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for lr, bpc in ((0.005, 2.4), (0.01, 2.3), (0.02, 2.2)):
+    for lr, bpc in ((0.01, 2.3), (0.02, 2.2), (0.04, 2.4)):
         finished(store, sequence_text.cell("fa", 128, updates=1000, lr=lr), 4, [bpc], "bpc")
-    finished(
-        store, sequence_text.cell("diff", 128, updates=1000, lr=0.005), 4, [2.0], "bpc"
-    )  # the others are not there
+    for size, lr in ((128, 0.01), (256, 0.005)):  # the others are not there
+        finished(store, sequence_text.cell("diff", size, updates=1000, lr=lr), 4, [2.0], "bpc")
     page = write(SequencesTuning(), store)
     assert page is not None
-    assert page.rows[1][:5] == ("LRA-diff", "3.000", "-", "-", "-")
-    assert page.rows[2] == ("FA, learned", "3.400", "3.300", "3.200", "0.02", "--rule fa --feedback learned")
+    given = "--rule fa --feedback learned"
+    assert page.rows == [
+        ("rule", "units", "lr 0.0025", "lr 0.005", "lr 0.01", "lr 0.02", "lr 0.04", "chosen", "options"),
+        ("LRA-diff", "128", "-", "-", "3.000", "-", "-", "-", "--rule lra-diff"),
+        ("FA, learned", "128", "-", "-", "3.300", "3.200", "3.400", "0.02", given),
+        ("LRA-diff", "256", "-", "3.000", "-", "-", "-", "-", "--rule lra-diff"),
+    ]
     monkeypatch.undo()
     kept = tmp_path / "sequences-tuning.json"
-    assert sequence_text.chosen(kept) == {"fa": 0.02}
+    assert sequence_text.chosen(kept) == {("fa", 128): 0.02}
     assert sequence_text.chosen(tmp_path / "none") == {}
     (tmp_path / "bad").write_text("[]")
     with pytest.raises(SeqlraError, match="damaged"):
         sequence_text.chosen(tmp_path / "bad")
-    monkeypatch.setattr(sequence_text, "chosen", lambda: {"fa": 0.02})
+    monkeypatch.setattr(sequence_text, "chosen", lambda: {("fa", 256): 0.02})
     assert sequence_text.cell("fa", 256).options["lr"] == 0.02
+    assert sequence_text.cell("fa", 128).options["lr"] == sequence_text.LR
     assert sequence_text.cell("bptt", 256).options["lr"] == sequence_text.LR
 
 
