@@ -56,7 +56,8 @@ def finished_runs(store: Path) -> list[dict[str, Any]]:
         run = RunDirectory(path)
         if (outcome := run.outcome()) is not None:
             config = run.read_json(run.config)
-            config["data"]["data_dir"] = None  # where it was on one machine
+            if "data_dir" in config["data"]:
+                config["data"]["data_dir"] = None  # where it was on one machine
             if config["network"]["init_from"] is not None:
                 config["network"]["init_from"] = Path(config["network"]["init_from"]).name
             runs.append({"run": path.name, "config": config, "result": outcome})
