@@ -35,6 +35,7 @@ class BackwardPass:
         active: by layer ``(*stack, rows)``, 1 for the rows of ``errors`` with which the rule goes on, 0 where it
             halted; None: all.
         predictions: the number of rows of the outputs; a mean update is the mean over them.
+        sweep, last_sweep: the number of the sweep in hand, and of the last one.
     """
 
     ROWS_AT_ONCE = 256
@@ -58,8 +59,9 @@ class BackwardPass:
         self.predictions = sum(layers[i].steps for i in self.graph.layout.all_outputs) * forward.batch
         through_time = any(route is not None and route.through_time for route in self.routes)
         self.window = rule.window if through_time else None
-        for sweep in range(1 + min(self.window or 0, self._longest() - 1)):
-            self._sweep(sweep)
+        self.last_sweep = min(self.window or 0, self._longest() - 1)
+        for self.sweep in range(1 + self.last_sweep):
+            self._sweep()
 
     def view(self, number: int, rows: Rows | None = None) -> LayerView:
         """These rows of a layer; all of them by default."""
@@ -72,6 +74,11 @@ class BackwardPass:
         assert route is not None
         parts = tuple(part for c in route.connections if (part := c.within(steps)) is not None)
         return LayerView(self, number, Rows(self.forward.rows(steps), steps), parts, messages)
+
+    def is_final(self, number: int) -> bool:
+        """Whether the error of a layer in this sweep is the one that its update is made of."""
+        route = self.routes[number]
+        return self.sweep == self.last_sweep or route is None or not route.through_time
 
     def keep_active(self, number: int, rows: Rows, which: Tensor) -> None:
         """Note with which of these rows ``(*stack, rows)`` the rule goes on."""
@@ -99,28 +106,36 @@ class BackwardPass:
         moves = [self._moves(layer.number, c) for c in layer.connections]
         key = (layer.number, steps)
         if key not in self._settled:
-            still = [c for c, moving in zip(layer.connections, moves, strict=True) if not moving]
+            still = [c for c, moves_here in zip(layer.connections, moves, strict=True) if not moves_here]
             self._settled[key] = self.carried(steps, still, messages)
         settled = self._settled[key]
-        more = self.carried(steps, [c for c, moving in zip(layer.connections, moves, strict=True) if moving], messages)
-        if settled is None or more is None:
-            return more if settled is None else settled
-        return settled + more
+        moving = [c for c, moves_here in zip(layer.connections, moves, strict=True) if moves_here]
+        return self.carried(steps, moving, messages, settled)
 
     def _moves(self, number: int, connection: ConnectionOutOf) -> bool:
         """Whether what a connection carries changes from one sweep to the next."""
         route = self.routes[connection.reader]
         return is_lagged(self.graph, number, connection) or (route is not None and route.through_time)
 
-    def carried(self, steps: range, connections: Sequence[ConnectionOutOf], messages: Messages) -> Tensor | None:
-        """The sum of messages over connections, each through its matrix: ``(*stack, rows of steps, units)``."""
-        total: Tensor | None = None
+    def carried(
+        self,
+        steps: range,
+        connections: Sequence[ConnectionOutOf],
+        messages: Messages,
+        total: Tensor | None = None,
+    ) -> Tensor | None:
+        """The sum of ``total`` and of messages over connections, each through its matrix: ``(*stack, rows of steps,
+        units)``."""
         for connection in connections:
             message = messages[connection.reader]
             matrix = self.rule.feedback_matrix(ConnectionView(self.graph, connection.connection))
             if message is None or matrix is None:
                 continue
-            error = rows_of(message, self.forward.rows(connection.reader_steps)) @ matrix
+            sent = rows_of(message, self.forward.rows(connection.reader_steps))
+            if connection.steps == steps and total is not None:
+                total = torch.addmm(total, sent, matrix) if sent.dim() == 2 else torch.baddbmm(total, sent, matrix)
+                continue
+            error = sent @ matrix
             if connection.steps != steps:
                 here = range(connection.steps.start - steps.start, connection.steps.stop - steps.start)
                 whole = error.new_zeros(*error.shape[:-2], len(steps) * self.forward.batch, error.shape[-1])
@@ -149,11 +164,11 @@ class BackwardPass:
         """The most steps that a subgraph has, whether they run as one layer or not."""
         return max(self.graph.layout.computed(layer.name) for layer in self.layers)
 
-    def _sweep(self, sweep: int) -> None:
+    def _sweep(self) -> None:
         """Once over all layers, the last first; later sweeps visit only the layers that errors through time reach."""
-        before = [self.all_rows(i, self.messages) for i in range(len(self.layers))] if sweep else None
+        before = [self.all_rows(i, self.messages) for i in range(len(self.layers))] if self.sweep else None
         for i, route in reversed(list(enumerate(self.routes))):
-            if sweep and (route is None or not route.through_time):
+            if self.sweep and (route is None or not route.through_time):
                 continue
             if route is None:
                 self.errors[i] = self.messages[i] = self.rule.output_error(self.view(i))

@@ -95,12 +95,13 @@ class _LRA(Windowed):
         z, y = layer.z, self.target(layer, incoming)
         e = layer.loss.gradient(z, y)
         if self.carry == "error":
-            e = e / self.beta
-        d = e * layer.derivative
+            e = e * (1 / self.beta)  # a product: torch divides by a number slowly
         # all rows of a selection have an error, so only a threshold can halt them
         if self.epsilon > 0 or (self.halts and layer.rows.selection is None):
-            active = self._active(layer, layer.loss.value(z, y))
-            d, e = layer.halt(active, d), e * active.unsqueeze(-1) if self.carry == "error" else e
+            e = layer.halt(self._active(layer, layer.loss.value(z, y)), e)
+        if self.carry == "error" and not layer.final:
+            return e  # which needs no f'
+        d = e * layer.derivative
         return (d, e) if self.carry == "error" else d
 
     def target(self, layer: LayerView, incoming: Tensor) -> Tensor:

@@ -147,6 +147,12 @@ class LayerView:
         """The targets of an output layer: class indices ``(*stack, rows)`` or vectors."""
         return self.backward.targets[self.number]
 
+    @property
+    def final(self) -> bool:
+        """Whether the update is made of the error of these rows. In a window only what they send counts, up to the last
+        sweep."""
+        return self.backward.is_final(self.number)
+
     def incoming(self) -> Tensor | None:
         """The sum of what comes over its connections, each message through its feedback matrix; None: nothing."""
         return self.backward.incoming(self)
