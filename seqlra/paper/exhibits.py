@@ -13,6 +13,7 @@ from seqlra.paper.figure5 import Figure5
 from seqlra.paper.figure6 import Figure6
 from seqlra.paper.figure7 import Figure7
 from seqlra.paper.inner_steps import InnerSteps
+from seqlra.paper.learned_feedback import LearnedFeedbackOfMLPs
 from seqlra.paper.rnn_settings import RNNSettings
 from seqlra.paper.sequences import Sequences
 from seqlra.paper.sequences_tuning import SequencesTuning
@@ -27,11 +28,12 @@ EXHIBITS: dict[str, Exhibit] = {
     for exhibit in (
         *(Table1(), Table2(), Table3(), Table4()),
         *(Figure2(), Figure3(), Figure4(), Figure5(), Figure6(), Figure7()),
-        *(InnerSteps(), Sequences(), SequencesTuning(), BinaryRNN(), TinyShakespeare(), RNNSettings(), Claims()),
+        *(InnerSteps(), LearnedFeedbackOfMLPs(), Sequences(), SequencesTuning()),
+        *(BinaryRNN(), TinyShakespeare(), RNNSettings(), Claims()),
     )
 }
-APART = ("sequences", "sequences-tuning", "tiny-shakespeare", "rnn-settings")
-"""Exhibits that are not part of "all": they need a text that the paper does not use, and long training."""
+APART = ("learned-feedback", "sequences", "sequences-tuning", "tiny-shakespeare", "rnn-settings")
+"""Exhibits that are not part of "all": they need a text that the paper does not use, or go beyond it at length."""
 
 
 def exhibits(name: str) -> list[Exhibit]:

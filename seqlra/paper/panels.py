@@ -125,7 +125,12 @@ def _after(epoch: int, name: str, found: Curves, papers: Mapping[str, float]) ->
     return Entry(name, figures, papers.get(name), epoch) if figures else None
 
 
+NAMED = 16
+"""The most cells that `not_run` names."""
+
+
 def not_run(reproduction: Reproduction, cells: Sequence[Cell]) -> list[str]:
     """A sentence about the cells that are still missing; none where none is."""
     missing = [cell.name for cell in cells if not reproduction.found(cell, cell.epochs)]
-    return [f"Not run yet: {', '.join(missing)}."] if missing else []
+    more = f", and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    return [f"Not run yet: {', '.join(missing[:NAMED])}{more}."] if missing else []

@@ -60,7 +60,10 @@ class BackwardPass:
         through_time = any(route is not None and route.through_time for route in self.routes)
         self.window = rule.window if through_time else None
         self.last_sweep = min(self.window or 0, self._longest() - 1)
-        for self.sweep in range(1 + self.last_sweep):
+        self.sweep = 0
+        self._sweep()
+        while self.sweep < self.last_sweep:
+            self.sweep += 1
             self._sweep()
 
     def view(self, number: int, rows: Rows | None = None) -> LayerView:

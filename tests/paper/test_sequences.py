@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ def test_text_has_its_gap_and_what_was_reached_in_the_time_of_bptt(store: Reprod
     ]
     notes = " ".join(page.notes)
     assert "text-sample" in notes
-    assert "text-512-diff-lr0.01" in notes
+    assert "text-128-window4-lr0.01" in notes
+    assert re.search(r", and \d+ more\.", notes)
     assert full.name not in notes
     amend(store, bptt, train_seconds=15.0)  # before the first epoch of the other
     assert page_of(store)[1]["Text"][1][5] == "-"
@@ -182,7 +184,9 @@ def test_the_step_size_with_the_least_error_on_validation_is_kept_and_taken(
 
 def test_a_trained_cell_gives_the_page(seqlra: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sequence_memory.EPOCHS, "quick", 1)
-    done = seqlra("reproduce sequences --only 'memory-temporal-order-20-learned' --data-dir . --threads 1 --device cpu --out store")
+    done = seqlra(
+        "reproduce sequences --only 'memory-temporal-order-20-learned' --data-dir . --threads 1 --device cpu --out store"
+    )
     assert done.returncode == 0, done.stderr
     folder = Path("store/memory-temporal-order-20-learned-1ep-seed0")
     assert json.loads((folder / "result.json").read_text())["steps"] == 100

@@ -102,6 +102,6 @@ def test_settings_are_compared_on_validation_alone(tmp_path: Path) -> None:
 
 def test_all_leaves_out_what_needs_another_text() -> None:
     names = {each.name for each in exhibits("all")}
-    assert not names & {"tiny-shakespeare", "rnn-settings"}
+    assert not names & {"tiny-shakespeare", "rnn-settings", "learned-feedback"}
     assert names >= {"table1", "figure7", "inner-steps", "binary-rnn", "claims"}
     assert [each.name for each in exhibits("tiny-shakespeare")] == ["tiny-shakespeare"]
