@@ -65,7 +65,7 @@ class Sequences(Exhibit):
     def draw(self, reproduction: Reproduction, path: Path) -> bool:
         """Curves on text by updates and by time, a grid of the tasks with memory, and the alignment."""
         texts = list(sequence_text.longest(sequence_text.runs(reproduction)))
-        memory, aligned = sequence_memory.runs(reproduction), _aligned(reproduction, hardest=True)
+        memory, aligned = sequence_memory.runs(reproduction), _aligned(reproduction)
         below = [bool(memory), any(sequence_alignment.angles(found) for _, found in aligned)]
         count = len(texts) + sum(below)
         if not count:
@@ -91,20 +91,19 @@ class Sequences(Exhibit):
         return True
 
 
-def _aligned(reproduction: Reproduction, hardest: bool = False) -> list[sequence_alignment.Labeled]:
-    """The longest runs of rules with error weights; only the ``hardest``: the largest size and the longest sequences of
-    each task."""
+def _aligned(reproduction: Reproduction) -> list[sequence_alignment.Labeled]:
+    """The runs of rules with error weights on the largest network and on the longest sequences of each task."""
     texts = list(sequence_text.longest(sequence_text.runs(reproduction)))
     known = [
         (f"text, {size} units, {each.label}", each.found)
-        for size, group in (texts[-1:] if hardest else texts)
+        for size, group in texts[-1:]
         for each in group
         if each.rule not in UNALIGNED
     ]
     memory = {place: found for place, found in sequence_memory.runs(reproduction).items() if place[2] == "learned"}
     longest = {task: length for task, length, _ in memory}  # lengths are in order
     for (task, length, rule), found in memory.items():
-        if not hardest or length == longest[task]:
+        if length == longest[task]:
             known.append((f"{task}, length {length}, {sequence_memory.RULES[rule][0]}", found))
     return known
 
