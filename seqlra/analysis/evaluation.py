@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
@@ -108,6 +109,14 @@ class Bin:
     def gap(self) -> float:
         """The distance between confidence and accuracy; 0 if there are no rows."""
         return 0.0 if self.confidence is None or self.accuracy is None else abs(self.confidence - self.accuracy)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of the accuracy (Wilson 1927); (0, 1) if there are no rows."""
+        if self.accuracy is None:
+            return 0.0, 1.0
+        found = binomtest(round(self.accuracy * self.count), self.count).proportion_ci(method="wilson")
+        return found.low, found.high
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -16,20 +17,24 @@ COLUMNS, ROWS = 6, 2
 """The images of one block: the most certain, the least certain."""
 
 
-def save_reliability(path: Path, answers: Answers, title: str) -> None:
-    """Accuracy against confidence by bin, with the diagonal where both are equal; below, the share of rows in each
-    bin."""
+def save_reliability(path: Path, answers: Answers, mean_field: Answers, title: str) -> None:
+    """Accuracy against confidence by bin, with its 95% interval, beside that of the mean-field pass and the diagonal
+    where both are equal; below, the share of rows in each bin."""
     bins, calibration_error = answers.reliability(), answers.metrics()["calibration_error"]
-    figure = Figure(figsize=(5.5, 6.5), layout="constrained")
+    figure = Figure(figsize=(5.5, 7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     known = [bin for bin in bins if bin.count]
     middle, width = [(bin.low + bin.high) / 2 for bin in known], bins[0].high - bins[0].low
     rows = sum(bin.count for bin in known)
     above.bar(middle, [bin.accuracy for bin in known], width, color="C0", alpha=0.6, edgecolor="C0", label="accuracy")
-    above.plot([bin.confidence for bin in known], [bin.accuracy for bin in known], "o", color="C0", ms=4)
+    at, right = ([getattr(bin, name) for bin in known] for name in ("confidence", "accuracy"))
+    around = np.array([np.abs(np.array(bin.interval) - bin.accuracy) for bin in known]).T
+    above.errorbar(at, right, around, fmt="o", color="C0", ms=4, capsize=2, label="with its 95% interval")
+    means = [bin for bin in mean_field.reliability() if bin.count]
+    above.plot([b.confidence for b in means], [b.accuracy for b in means], "x-", color="C1", ms=5, label="mean field")
     above.plot([0, 1], [0, 1], "--", color="0.3", lw=1, label="calibrated: accuracy equals confidence")
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"{title}\ncalibration error {calibration_error:.2f}%")
-    above.legend(loc="upper left")
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     below.bar(middle, [100 * bin.count / rows for bin in known], width, color="0.6", edgecolor="0.4")
     below.set(xlabel="confidence (mean probability of the chosen class)", ylabel=f"share of\n{rows:,} answers (%)")
     for axes in (above, below):

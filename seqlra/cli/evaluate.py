@@ -131,7 +131,7 @@ def _write(folder: Path, result: dict[str, Any], found: Evaluation, task: Measur
     title = f"{Path(result['run']).name}, {part}: posterior of {result['samples']} samples"
     RunDirectory(folder).write_json(folder / "posterior.json", result)
     found.save(folder / "posterior.npz")
-    save_reliability(folder / "reliability.png", found.answers, title)
+    save_reliability(folder / "reliability.png", found.answers, found.mean_field, title)
     if isinstance(task, Classification):
         images = task.images.part(part).x.unflatten(-1, (task.images.height, task.images.width))
         save_certainty(folder / "certainty.png", images, found.answers, title)

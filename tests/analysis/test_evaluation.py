@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqlra import Discretizer, Graph, SeqlraError, elman, mlp
 from seqlra.analysis import evaluation
-from seqlra.analysis.evaluation import Answers, Posterior, answers_over, mean_field, posterior
+from seqlra.analysis.evaluation import Answers, Bin, Posterior, answers_over, mean_field, posterior
 from seqlra.analysis.pictures import save_certainty, save_reliability
 from seqlra.network.units import DISCRETIZERS, discretizer
 from seqlra.tasks.prediction import measure
@@ -293,9 +293,32 @@ def test_the_most_certain_images_are_shown_above_and_the_least_certain_below(cou
 def test_the_reliability_of_all_bins_is_drawn_and_of_none_that_is_empty(tmp_path: Path) -> None:
     """Bars of accuracy 1 in the right half alone fill that half."""
     confidence = torch.linspace(0.54, 1, 100)
-    save_reliability(tmp_path / "r.png", answers_of(confidence, torch.zeros(100)), "title")
+    answers = answers_of(confidence, torch.zeros(100))
+    save_reliability(tmp_path / "r.png", answers, answers, "title")
     picture = imread(tmp_path / "r.png")[..., :3]
     blue = (picture[..., 2] - picture[..., 0]) > 0.2
     left, right = np.array_split(blue, 2, axis=1)
     assert right.mean() > 0.4
     assert left.mean() < 0.05
+
+
+def test_the_interval_of_an_accuracy_is_that_of_wilson() -> None:
+    """The roots p of (k/n - p)^2 = z^2 p (1 - p) / n."""
+    low, high = Bin(0.5, 0.6, 20, 0.55, 0.7).interval
+    for p in (low, high):
+        assert (0.7 - p) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / 20, rel=1e-5)
+    assert low < 0.7 < high
+    assert Bin(0.5, 0.6, 0, None, None).interval == (0, 1)
+
+
+def test_the_mean_field_pass_has_a_line_of_its_own(tmp_path: Path) -> None:
+    """A line down to accuracy 0, where nothing else of this color is."""
+    right, wrong = (answers_of(torch.linspace(0.54, 1, 100), torch.full((100,), w)) for w in (0.0, 1.0))
+    orange = []
+    for mean in (right, wrong):
+        save_reliability(tmp_path / "r.png", right, mean, "title")
+        picture = imread(tmp_path / "r.png")[..., :3]
+        rows = ((picture[..., 0] > 0.9) & (picture[..., 2] < 0.3)).any(1).nonzero()[0]
+        orange.append(rows.max() / len(picture))
+    assert orange[0] < 0.3
+    assert orange[1] > 0.6
