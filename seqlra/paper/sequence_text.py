@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,10 +22,15 @@ from seqlra.paper.panels import Row
 from seqlra.paper.reproduction import Found, Reproduction
 from seqlra.training.results import spread, spread_text
 
+TEXTS = {"tiny_shakespeare": "text", "text-sample": "sample"}
+"""The texts, and how the names of their cells begin."""
+
 CHUNKS = {"tiny_shakespeare": 313, "text-sample": 275}
-"""The texts, and how many updates of 64 streams of 50 steps a pass over them has."""
+"""How many updates of 64 streams of 50 steps a pass over a text has."""
 
 SIZES = (128, 256, 512)
+UPDATES = {"quick": 1000, "paper": 2500}
+"""By scale."""
 LRA: dict[str, Any] = {"rule": "lra-fdbk", "feedback": "learned"}
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("LRA, learned E and F, whole walk", {**LRA, "window": "full"}),
@@ -39,6 +45,10 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
 """By the end of a cell's name: the words of a row, and the options that differ."""
 
 BPTT = "bptt"
+SECOND = 256, ("full", "fixed", "bptt")
+"""The size and the rules that are trained on a second text, with the step sizes of the first: it has no part in any
+choice."""
+
 SLOW = ("window2", "window0", "fa")
 """Rules that the quick scale leaves out."""
 
@@ -82,7 +92,21 @@ def cell(rule: str, size: int, dataset: str = "text-sample", updates: int = 2500
     lr = chosen().get((rule, size), LR) if lr is None else lr
     epochs = math.ceil(updates / CHUNKS[dataset])
     made = {**options(rule, size, dataset, updates, lr), "diagnose": 100}
-    return Cell(f"text-{size}-{rule}-lr{lr:g}", made, epochs=epochs)
+    return Cell(f"{TEXTS[dataset]}-{size}-{rule}-lr{lr:g}", made, epochs=epochs)
+
+
+def cells(scale: str, machine: Machine) -> list[Cell]:
+    """What a scale trains, small networks first."""
+    quick, dataset, updates = scale == "quick", text(machine), UPDATES[scale]
+    first = [
+        cell(rule, size, dataset, updates)
+        for size in (SIZES[:2] if quick else SIZES)
+        for rule in RULES
+        if not (quick and rule in SLOW)
+    ]
+    size, rules = SECOND
+    second = "text-sample"
+    return first if quick or dataset == second else first + [cell(rule, size, second, updates) for rule in rules]
 
 
 @dataclass(frozen=True)
@@ -121,18 +145,30 @@ class TextRun:
         return reached
 
 
-def runs(reproduction: Reproduction) -> dict[tuple[int, int], list[TextRun]]:
-    """All finished runs by size and epochs, each in the order of the rules."""
-    found: dict[tuple[int, int], list[TextRun]] = {}
-    for size in SIZES:
-        for epochs in sorted({n for rule in RULES for n in reproduction.lengths(cell(rule, size))}):
-            for rule in RULES:
-                if each := reproduction.found(cell(rule, size), epochs):
-                    found.setdefault((size, epochs), []).append(TextRun(rule, size, each))
+Known = Mapping[tuple[str, int, int], Sequence[TextRun]]
+
+
+def runs(reproduction: Reproduction) -> Known:
+    """All finished runs by text, size and epochs, each in the order of the rules."""
+    found: dict[tuple[str, int, int], list[TextRun]] = {}
+    for dataset, size in product(TEXTS, SIZES):
+        made = {rule: cell(rule, size, dataset) for rule in RULES}
+        for epochs in sorted({n for each in made.values() for n in reproduction.lengths(each)}):
+            for rule, each in made.items():
+                if runs := reproduction.found(each, epochs):
+                    found.setdefault((dataset, size, epochs), []).append(TextRun(rule, size, runs))
     return found
 
 
-def section(known: Mapping[tuple[int, int], Sequence[TextRun]]) -> tuple[Section | None, list[Entry]]:
+def sections(known: Known) -> list[tuple[Section | None, list[Entry]]]:
+    """One for each text."""
+    return [
+        _section(f"Text: {dataset}", {key: group for key, group in known.items() if key[0] == dataset})
+        for dataset in TEXTS
+    ]
+
+
+def _section(heading: str, known: Known) -> tuple[Section | None, list[Entry]]:
     """Rule by size: bits per character, how far from BPTT, time."""
     rows: list[Row] = [HEADER]
     entries: list[Entry] = []
@@ -148,7 +184,7 @@ def section(known: Mapping[tuple[int, int], Sequence[TextRun]]) -> tuple[Section
                 figures = (spread_text(own, digits=3), gap(own["mean"], rival), at_equal_time(each, rival))
             time = (f"{each.found.ms_per_update:.1f}", f"{each.seconds:.0f}")
             rows.append((each.label, str(each.size), f"{each.updates:,}", *figures, *time))
-    return (Section("Text", rows), entries) if len(rows) > 1 else (None, entries)
+    return (Section(heading, rows), entries) if len(rows) > 1 else (None, entries)
 
 
 HEADER = (
@@ -168,17 +204,11 @@ def at_equal_time(each: TextRun, rival: TextRun | None) -> str:
     return "-" if rival is None else spread_text(spread(each.after(rival.seconds)), digits=3)
 
 
-def datasets(known: Mapping[tuple[int, int], Sequence[TextRun]]) -> list[str]:
-    """The texts that they were trained on."""
-    outcomes = (outcome for group in known.values() for each in group for outcome in each.found.outcomes)
-    return sorted({outcome["dataset"] for outcome in outcomes})
-
-
-def longest(known: Mapping[tuple[int, int], Sequence[TextRun]]) -> Iterator[tuple[int, Sequence[TextRun]]]:
-    """By size, the runs of the most epochs."""
-    for size in SIZES:
-        if lengths := [epochs for each, epochs in known if each == size]:
-            yield size, known[size, max(lengths)]
+def longest(known: Known) -> Iterator[tuple[str, int, Sequence[TextRun]]]:
+    """By text and size, the runs of the most epochs."""
+    for place in dict.fromkeys((dataset, size) for dataset, size, _ in known):
+        epochs = max(epochs for *where, epochs in known if tuple(where) == place)
+        yield *place, known[*place, epochs]
 
 
 def draw(axes: Axes, group: Sequence[TextRun], key: str) -> None:

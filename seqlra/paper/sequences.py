@@ -14,10 +14,7 @@ from seqlra.paper.cells import Cell, Machine, Scale
 from seqlra.paper.exhibit import Entry, Exhibit, Page, Section, what_ran
 from seqlra.paper.panels import not_run
 from seqlra.paper.reproduction import Found, Reproduction
-from seqlra.paper.sequence_text import CHOSEN, LR, RULES, SIZES, SLOW, chosen, text
-
-UPDATES = {"quick": 1000, "paper": 2500}
-"""On a text."""
+from seqlra.paper.sequence_text import CHOSEN, LR, RULES, chosen
 
 UNALIGNED = ("diff", "bptt")
 """Rules on text without error weights that anything crosses."""
@@ -37,17 +34,13 @@ class Sequences(Exhibit):
 
     def cells_at(self, scale: str, machine: Machine) -> list[Cell]:
         """Small networks on text first."""
-        sizes = SIZES[:2] if scale == "quick" else SIZES
-        rules = [rule for rule in RULES if scale != "quick" or rule not in SLOW]
-        data, updates = text(machine), UPDATES[scale]
-        texts = [sequence_text.cell(rule, size, data, updates) for size in sizes for rule in rules]
-        return texts + sequence_memory.cells(scale, machine)
+        return sequence_text.cells(scale, machine) + sequence_memory.cells(scale, machine)
 
     def page(self, reproduction: Reproduction) -> Page | None:
         """A table each of text, tasks with memory, MNIST and alignment, as far as there are runs."""
         texts, memory = sequence_text.runs(reproduction), sequence_memory.runs(reproduction)
         parts: tuple[tuple[Section | None, list[Entry]], ...] = (
-            sequence_text.section(texts),
+            *sequence_text.sections(texts),
             sequence_memory.section(memory),
             sequence_memory.row_section(reproduction),
             (sequence_alignment.section(_aligned(reproduction)), []),
@@ -59,7 +52,7 @@ class Sequences(Exhibit):
         trained = {(each.rule, each.size) for group in texts.values() for each in group}
         rows = (found for _, found in sequence_memory.row_runs(reproduction))
         ran: Iterable[Found] = chain((e.found for group in texts.values() for e in group), memory.values(), rows)
-        about = [TEXT.format(" and ".join(sequence_text.datasets(texts))), _step_sizes(trained)] if texts else []
+        about = [TEXT, _step_sizes(trained)] if texts else []
         return Page((), entries, [*about, MEMORY, *_missing(reproduction), what_ran(ran)], sections)
 
     def draw(self, reproduction: Reproduction, path: Path) -> bool:
@@ -72,13 +65,13 @@ class Sequences(Exhibit):
             return False
         figure = Figure(figsize=(14, 4.6 * count), layout="constrained")
         strips = iter(figure.subfigures(count, 1, squeeze=False).flat)
-        for size, group in texts:
+        for dataset, size, group in texts:
             strip = next(strips)
             left, right = strip.subplots(1, 2, sharey=True)
             sequence_text.draw(left, group, "step")
             sequence_text.draw(right, group, "seconds")
             left.set_ylabel("bits per character on validation")
-            strip.suptitle(f"Text, {size} hidden units")
+            strip.suptitle(f"{dataset}, {size} hidden units")
             strip.legend(*left.get_legend_handles_labels(), loc="outside right center")
         if below[0]:
             sequence_memory.draw(next(strips).subplots(), memory)
@@ -95,8 +88,8 @@ def _aligned(reproduction: Reproduction) -> list[sequence_alignment.Labeled]:
     """The runs of rules with error weights on the largest network and on the longest sequences of each task."""
     texts = list(sequence_text.longest(sequence_text.runs(reproduction)))
     known = [
-        (f"text, {size} units, {each.label}", each.found)
-        for size, group in texts[-1:]
+        (f"{dataset}, {size} units, {each.label}", each.found)
+        for dataset, size, group in sorted(texts, key=lambda each: each[1])[-1:]
         for each in group
         if each.rule not in UNALIGNED
     ]
@@ -125,7 +118,7 @@ def _step_sizes(trained: Collection[tuple[str, int]]) -> str:
 
 
 TEXT = (
-    "Text: {}; one layer, 64 streams, chunks of 50 steps, Adam with a step size that falls to 0. Figures are "
+    "Text: one layer, 64 streams, chunks of 50 steps, Adam with a step size that falls to 0. Figures are "
     "means with the range of the seeds. *Behind BPTT* is the mean on test against BPTT of the same size and "
     "updates. *Validation at BPTT's time* is what a rule had reached when the mean training time of BPTT had "
     "passed, on straight lines between the epochs of `metrics.jsonl`; a slower rule is then in the middle of its "

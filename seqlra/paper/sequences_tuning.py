@@ -65,13 +65,13 @@ class SequencesTuning(Exhibit):
         return Page(rows, entries, notes, data={"chosen": chosen, "command": command, "datasets": data})
 
 
-def _cell(rule: str, size: int, lr: float, dataset: str = "text-sample") -> Cell:
+def _cell(rule: str, size: int, lr: float, dataset: str) -> Cell:
     return cell(rule, size, dataset, UPDATES, lr)
 
 
 def _trained(reproduction: Reproduction, rule: str, size: int) -> dict[float, Found]:
     """The finished runs of a rule at a size, by step size."""
-    made = {lr: _cell(rule, size, lr) for lr in STEP_SIZES[size]}
+    made = {lr: _cell(rule, size, lr, text(reproduction.machine)) for lr in STEP_SIZES[size]}
     return {lr: found for lr, each in made.items() if (found := reproduction.found(each, each.epochs))}
 
 

@@ -64,7 +64,14 @@ def test_quick_leaves_out_cells_and_the_data_is_that_of_the_folder(tmp_path: Pat
         (tmp_path / folder).mkdir()
     here = Sequences().cells_at("paper", Machine("cpu", 1, str(tmp_path)))
     assert {cell.options["dataset"] for cell in here[:24]} == {"tiny_shakespeare"}
+    assert [(cell.name, cell.options["dataset"]) for cell in here[24:27]] == [
+        (f"sample-256-{rule}-lr{lr(rule):g}", "text-sample") for rule in ("full", "fixed", "bptt")
+    ]  # a second text
     assert here[-1].options["dataset"] == "mnist-rows"
+
+
+def lr(rule: str) -> float:
+    return sequence_text.chosen().get((rule, 256), sequence_text.LR)
 
 
 def test_rules_are_those_of_the_labels() -> None:
@@ -104,23 +111,22 @@ def test_text_has_its_gap_and_what_was_reached_in_the_time_of_bptt(store: Reprod
     )  # fmt: skip
     amend(store, bptt, train_seconds=20.0)
     page, tables = page_of(store)
-    _, first, second = tables["Text"]
+    _, first, second = tables["Text: text-sample"]
     assert first[:6] == [
         *("LRA, learned E and F, whole walk", "128", "400", "2.200 (2 seeds, 2.100 to 2.300)", "+10.0%"),
         "3.750 (2 seeds, 3.750 to 3.750)",  # a quarter of the way from 4 to 3
     ]
     assert second[3:] == ["2.000", "+0.0%", "5.000", "50.0", "20"]
     assert tables["Alignment of E with U^T and of F with V^T"][1:] == [
-        ["text, 128 units, LRA, learned E and F, whole walk", "E", "9.0°", "2.0°", "4"],
-        ["text, 128 units, LRA, learned E and F, whole walk", "F", "12.0°", "3.0°", "4"],
+        ["text-sample, 128 units, LRA, learned E and F, whole walk", "E", "9.0°", "2.0°", "4"],
+        ["text-sample, 128 units, LRA, learned E and F, whole walk", "F", "12.0°", "3.0°", "4"],
     ]
     notes = " ".join(page.notes)
-    assert "text-sample" in notes
-    assert "text-128-window4-lr0.01" in notes
+    assert "sample-128-window4-lr0.01" in notes
     assert re.search(r", and \d+ more\.", notes)
     assert full.name not in notes
     amend(store, bptt, train_seconds=15.0)  # before the first epoch of the other
-    assert page_of(store)[1]["Text"][1][5] == "-"
+    assert page_of(store)[1]["Text: text-sample"][1][5] == "-"
 
 
 def test_memory_says_what_was_solved_and_what_error_is_left(store: Reproduction) -> None:
@@ -147,7 +153,7 @@ def test_pictures_and_files_grow_with_what_there_is(store: Reproduction) -> None
     one, two = imread(store.path / "one.png"), imread(store.path / "sequences.png")
     assert two.shape[0] == 2 * one.shape[0]
     assert [t["heading"] for t in json.loads((store.path / "sequences.json").read_text())["tables"]] == [
-        "Text",
+        "Text: text-sample",
         "Tasks with memory",
     ]
     assert "### Tasks with memory" in (store.path / "sequences.md").read_text()
