@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the project with its tools in an environment of its own, then lint, check types and imports, and run the tests.
+# Install the project with its tools in an environment of its own, then lint, check types and imports, build the
+# documentation, and run the tests.
 # Usage: bash scripts/test.sh [pytest arguments]    (SEQLRA_VENV: where the environment goes, default .venv-test)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,4 +12,5 @@ python3 -m venv "$venv"
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy"
 "$venv/bin/lint-imports" --no-cache --no-logo
+NO_MKDOCS_2_WARNING=1 "$venv/bin/mkdocs" build --quiet --strict --site-dir "$venv/site"
 "$venv/bin/pytest" -n auto --dist worksteal "$@"

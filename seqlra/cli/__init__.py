@@ -16,7 +16,6 @@ app = typer.Typer(
     name="seqlra",
     help="Train networks without back-propagation, by Local Representation Alignment.\n\nStart with: seqlra train mlp",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

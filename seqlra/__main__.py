@@ -1,0 +1,5 @@
+"""``python -m seqlra`` is ``seqlra``."""
+
+from seqlra.cli import main
+
+main()
