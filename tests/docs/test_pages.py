@@ -1,4 +1,4 @@
-"""The README's Python runs as printed, and its commands exist."""
+"""The Python of the README and of every page of the documentation runs as printed, and their commands exist."""
 
 from __future__ import annotations
 
@@ -15,19 +15,33 @@ from seqlra import SeqlraError
 from seqlra.cli import app, main
 from seqlra.sweeps import comparison
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SHELL = "\n".join(re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL))
-COMMANDS = sorted(set(re.findall(r"^(?:\$ |.*bin/)?seqlra (.*)$", SHELL, re.MULTILINE)))
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", ROOT / "results/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+PYTHON = {
+    name: blocks for name, page in PAGES.items() if (blocks := re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+}
+SHELL = "\n".join(
+    block for page in PAGES.values() for block in re.findall(r"```(?:sh|console)\n(.*?)```", page, re.DOTALL)
+)
+COMMANDS = sorted(set(re.findall(r"^ *(?:\$ |.*bin/)?seqlra (.*?)(?: > .*)?$", SHELL, re.MULTILINE)))
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_the_python_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("page", PYTHON)
+def test_the_python_runs(
+    page: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of a page, one after another, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)
-    names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)
-    for line in re.findall(r"^#> (.*)$", code, re.M):
-        assert line in capsys.readouterr().out
+    names: dict[str, object] = {"__name__": "page"}
+    for code in PYTHON[page]:
+        exec(compile(code, page, "exec"), names)
+        printed = capsys.readouterr().out
+        for line in re.findall(r"^#> (.*)$", code, re.MULTILINE):
+            assert line in printed
 
 
 @pytest.mark.parametrize("command", COMMANDS)
