@@ -32,6 +32,7 @@ class Classification:
     """
 
     selects = "error"
+    measures_error = True
     EVALUATION_ROWS = 2_000  # images that go through the network at once when a split is measured
 
     def __init__(self, images: ImageTask, batch_size: int, seed: int | Sequence[int]) -> None:
