@@ -20,6 +20,8 @@ OPTIMIZERS: dict[str, str] = {
     "nadam": "Adam with Nesterov momentum",
 }
 
+SCHEDULES = ("constant", "linear")
+
 
 def optimizer(parameters: Iterable[nn.Parameter], settings: Optimization) -> torch.optim.Optimizer:
     """The optimizer that these settings name.
