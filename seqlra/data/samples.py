@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqlra.data.arrays import Sequences, sequences_from_arrays
@@ -211,14 +212,14 @@ class Reader:
 
     def _targets(self, t: Tensor, count: int) -> Tensor:
         """Targets as classes ``(n, steps)`` or vectors ``(n, steps, units)``."""
-        vectors = t.dtype.is_floating_point or not self._output.classes
+        vectors, given = t.dtype.is_floating_point or not self._output.classes, t
         if len(self._asked) == 1 and t.shape[1:2] != (1,) and not self.chunked:
             t = t.unsqueeze(1)
         if vectors and self._classes == 1 and t.dim() == 2:
             t = t.unsqueeze(-1)
         steps = t.shape[1] if self.chunked and t.dim() > 1 else len(self._asked)
         if tuple(t.shape) != (count, steps, *([self._classes] if vectors else [])):
-            raise SeqlraError(self._targets_of(t, count))
+            raise SeqlraError(self._targets_of(given, count))
         t = t.to(self.device, self.dtype if vectors else torch.int64)
         self._check_values(t)
         return t
@@ -274,9 +275,16 @@ def _tensor(given: Any, name: str) -> Tensor:
         SeqlraError: it is none.
     """
     try:
-        tensor = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+        tensor = given if isinstance(given, Tensor) else torch.from_numpy(_plain(np.asarray(given)))
     except (TypeError, ValueError, RuntimeError) as error:
         raise SeqlraError(f"{name} must be an array of numbers: {error}") from error
     if tensor.is_complex() or tensor.dim() == 0:
         raise SeqlraError(f"{name} must be an array of real numbers, not {tuple(tensor.shape)} of {tensor.dtype}")
-    return tensor.detach()
+    integer = not tensor.dtype.is_floating_point and tensor.dtype != torch.bool
+    return tensor.to(torch.int64) if integer else tensor.detach()
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """An array that torch can share: writable, forward in memory, of a byte order of its own."""
+    shared = array.flags.writeable and all(stride >= 0 for stride in array.strides) and array.dtype.isnative
+    return array if shared else np.array(array, dtype=array.dtype.newbyteorder("="))

@@ -9,13 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from seqlra.errors import SeqlraError
+from seqlra.network.graph import Graph
 from seqlra.network.losses import LOCAL_LOSSES, OUTPUT_LOSSES, LocalLoss, OutputLoss, masked
 from seqlra.network.subgraph import Connection, Input, Subgraph
 from seqlra.network.units import ACTIVATIONS, DISCRETIZERS, Activation, Discretizer, discretizer
 
 Own = Activation | Discretizer | LocalLoss | OutputLoss
 """A unit or a loss of your own."""
+
+
+def architecture(graph: Graph) -> dict[str, Any]:
+    """What a file says of a graph besides its tensors: its list, and which error weights a rule learns."""
+    learned = [name for name, tensor in graph.feedback.items() if isinstance(tensor, nn.Parameter)]
+    return {"nodes": to_plain(graph.nodes), "learned": learned}
 
 
 def to_plain(nodes: Sequence[Input | Subgraph]) -> list[dict[str, Any]]:

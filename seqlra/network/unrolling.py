@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from seqlra.errors import SeqlraError
@@ -51,7 +51,8 @@ def over_steps(graph: Graph, steps: int) -> Graph:
         return graph
     kinds = _kinds(graph, steps)
     first = min(step for node in graph.subgraphs if (step := step_of(node.name)[1]) is not None)
-    nodes: list[Node] = [node for node in graph.nodes if step_of(node.name)[0] not in kinds]
+    given = sequence_inputs(graph)
+    nodes: list[Node] = [node for node in graph.nodes if not _repeats(node, given)]
     for step in range(first, first + steps):
         for name, (template, asked) in kinds.items():
             if step - first in asked:
@@ -64,9 +65,8 @@ def _kinds(graph: Graph, steps: int) -> dict[str, tuple[Node, range]]:
     given = sequence_inputs(graph)
     of_name: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        name, step = step_of(node.name)
-        if step is not None and (isinstance(node, Subgraph) or name in given):
-            of_name.setdefault(name, []).append(node)
+        if _repeats(node, given):
+            of_name.setdefault(step_of(node.name)[0], []).append(node)
     if not given:
         raise SeqlraError("the graph is not recurrent: it reads no x[1], x[2], ..., so it has no number of steps")
     time, kinds = time_of(graph), {}
@@ -80,6 +80,12 @@ def _kinds(graph: Graph, steps: int) -> dict[str, tuple[Node, range]]:
         else:
             raise SeqlraError(f"{name!r} is there at {len(nodes)} of {time} steps, so the graph runs over {time} steps only")
     return kinds
+
+
+def _repeats(node: Node, given: Mapping[str, int]) -> bool:
+    """Whether it is a step of something, not a state that is carried in nor something without steps."""
+    name, step = step_of(node.name)
+    return step is not None and (isinstance(node, Subgraph) or name in given)
 
 
 def _relative(node: Node) -> object:

@@ -15,7 +15,7 @@ from torch import Tensor
 from seqlra.analysis.diagnostics import Averages, diagnose
 from seqlra.engine.update import Step
 from seqlra.errors import SeqlraError
-from seqlra.network.plain import to_plain
+from seqlra.network.plain import architecture
 from seqlra.training import checkpoint
 from seqlra.training.callback import Callback
 from seqlra.training.run_directory import RunDirectory
@@ -154,7 +154,7 @@ class Checkpoint(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Write one now."""
-        network = {"nodes": to_plain(trainer.graph.nodes)} if self._architecture else {}
+        network = architecture(trainer.graph) if self._architecture else {}
         checkpoint.save(self.path, {**network, **trainer.state()})
         self._saved_at = time.perf_counter()
 

@@ -16,7 +16,7 @@ from seqlra.data.memory import MEMORY_TASKS
 from seqlra.errors import SeqlraError
 from seqlra.network.builders import elman, mlp
 from seqlra.network.graph import Graph
-from seqlra.network.plain import Own, from_plain, to_plain
+from seqlra.network.plain import Own, architecture, from_plain
 from seqlra.network.subgraph import Input, Subgraph
 from seqlra.network.units import discretizer
 from seqlra.training import checkpoint
@@ -34,15 +34,12 @@ def save(graph: Graph, path: Path | str) -> None:
     Raises:
         SeqlraError: the file cannot be written.
     """
-    checkpoint.save(Path(path), {"nodes": to_plain(graph.nodes), "graph": graph.state_dict()})
+    checkpoint.save(Path(path), {**architecture(graph), "graph": graph.state_dict()})
 
 
 def load(path: Path | str, *, own: Iterable[Own] = (), device: torch.device | str = "cpu") -> Graph:
     """A graph from a file of `save` or of `Checkpoint`, or from a run directory of the command line, with the best
     weights. Data sets are not needed, and no code of the file or the directory is run.
-
-    Error weights that a rule learns come back as buffers: ``initialize`` is not needed to predict; to train on with
-    such a rule call ``rule.setup(graph)`` first.
 
     Args:
         path: the file or the directory.
@@ -61,16 +58,18 @@ def load(path: Path | str, *, own: Iterable[Own] = (), device: torch.device | st
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise SeqlraError(f"{file} holds no network")
     if run is not None:
-        nodes = _nodes_of(read_config(run), tensors, file)
+        config = read_config(run)
+        nodes, learned = _nodes_of(config, tensors, file), config.rule.get("feedback") == "learned"
     elif "nodes" in state:
-        nodes = from_plain(state["nodes"], own)
+        nodes, learned = from_plain(state["nodes"], own), state.get("learned")
     else:
         raise SeqlraError(f"{path} does not say of what network it is; of a run directory give the directory itself")
-    return _graph(nodes, tensors, file)
+    return _graph(nodes, tensors, file, learned)
 
 
-def _graph(nodes: list[Input | Subgraph], tensors: Mapping[str, Tensor], file: Path) -> Graph:
-    """The graph of a list with these tensors, those that its rule added to it, too."""
+def _graph(nodes: list[Input | Subgraph], tensors: Mapping[str, Tensor], file: Path, learned: Any) -> Graph:
+    """The graph of a list with these tensors, those that its rule added to it, too; ``learned`` says which of its
+    feedback the rule learns, by name, or whether all."""
     weights = {name: tensor for name, tensor in tensors.items() if name.startswith("weights.")}
     if not weights:
         raise SeqlraError(f"{file} holds no network")
@@ -80,6 +79,9 @@ def _graph(nodes: list[Input | Subgraph], tensors: Mapping[str, Tensor], file: P
         held, _, own = name.partition(".")
         if held in ("feedback", "rule_state", "unit_state") and own and own not in getattr(graph, held):
             getattr(graph, held)[own] = torch.empty_like(tensor)
+    for name in list(graph.feedback):
+        if learned is True or (isinstance(learned, list) and name in learned):
+            graph.feedback.train_one(name)
     try:
         graph.load_state_dict(dict(tensors))
     except RuntimeError as error:
