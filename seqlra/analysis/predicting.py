@@ -68,7 +68,7 @@ def predict(
                 parts.append(last.last_output.unflatten(0, (-1, len(samples))).transpose(0, 1))
             y = torch.cat(parts, 1)
         else:
-            over = graph if samples.time == time_of(graph) or not sequence_inputs(graph) else over_steps(graph, samples.time)
+            over = over_steps(graph, samples.time) if sequence_inputs(graph) else graph
             for activity, _ in passes_of(over, samples):
                 steps = len(activity.last_output) // activity.batch
                 rows = activity.last_output.unflatten(0, (steps, activity.batch)).transpose(0, 1)
@@ -87,7 +87,7 @@ def evaluate(
         graph: a trained graph.
         data: ``(x, t)`` or ``(x, t, lengths)`` or an iterable of such batches, see `seqlra.fit`.
         layout: as of `predict`.
-        stateful: whether sequences of any length, with a target at each step, run chunk by chunk with the state carried.
+        stateful: whether sequences of any length, with a target at each step, run chunk by chunk with a carried state.
         seed: seed of the draws of stochastic units.
 
     Returns:
@@ -143,12 +143,14 @@ def forecast(
     if not _asked_at_every_step(graph) or [node.units for node in graph.outputs[-1:]] != _input_units(graph):
         raise SeqlraError("a forecast needs a recurrent graph with an output at every step that is like its only input")
     if steps < 1 or not 0 <= temperature < float("inf"):
-        raise SeqlraError(f"a forecast needs steps of at least 1 and a temperature from 0 on, not {steps}, {temperature}")
+        raise SeqlraError(
+            f"a forecast needs at least 1 step and a temperature from 0 on, not {steps} and {temperature}"
+        )
     samples = _samples(graph, x, layout, True)
     ((name, given),) = samples.x.items()
     tokens, count = not given.dtype.is_floating_point, len(samples)
     single = over_steps(graph, 1)
-    found = []
+    found: list[Tensor] = []
     with torch.no_grad(), seeded(seed, given.device):
         _check_state(graph, state, count)
         for activity, _ in passes_over_time(graph, samples, state):

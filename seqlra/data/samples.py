@@ -92,13 +92,15 @@ class Reader:
         SeqlraError: a graph with several outputs, an unknown layout, or ``chunked`` where outputs are missing.
     """
 
-    def __init__(self, graph: Graph, layout: Layout | str = "batch-major", chunked: bool = False, any_time: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, layout: Layout | str = "batch-major", chunked: bool = False, any_time: bool = False
+    ) -> None:
         if layout not in ("batch-major", "time-major"):
             raise unknown("layout", layout, ("batch-major", "time-major"))
         like = next(graph.parameters())
         self.dtype, self.device, self.time = like.dtype, like.device, time_of(graph)
         if graph.stack:
-            raise SeqlraError("this takes one model; a stack of them is trained by seqlra train --seeds or seqlra.update")
+            raise SeqlraError("this takes one model; seqlra train --seeds, or seqlra.update, takes a stack of them")
         if layout == "time-major" and self.time is None:
             raise SeqlraError("time-major is a layout of sequences, and the graph is not recurrent")
         self.time_major = layout == "time-major"
@@ -109,7 +111,7 @@ class Reader:
         self._take_output(graph)
         self.chunked, self._any_time = chunked, chunked or any_time
         if chunked and len(self._asked) != self.time:
-            raise SeqlraError("a state is carried from chunk to chunk where a recurrent graph has an output at every step")
+            raise SeqlraError("a state is carried on where a recurrent graph has an output at every step")
 
     def _take_output(self, graph: Graph) -> None:
         named = [step_of(output.name) for output in graph.outputs]
@@ -161,7 +163,8 @@ class Reader:
 
     def _batch_major(self, tensor: Tensor, of_targets: bool = False) -> Tensor:
         """With samples along the first axis; targets of whole sequences are as they are."""
-        turned = self.time_major and tensor.dim() > 1 and not (of_targets and len(self._asked) == 1)
+        axes = 3 if of_targets and tensor.dtype.is_floating_point and self._classes > 1 else 2
+        turned = self.time_major and tensor.dim() >= axes and not (of_targets and len(self._asked) == 1)
         return tensor.transpose(0, 1) if turned else tensor
 
     def _alone(self, x: Any) -> dict[str, Any]:
@@ -245,10 +248,12 @@ class Reader:
         shape = shape[::-1] if self.time_major else shape
         accepted = [f"classes ({', '.join(shape)}{',' if len(shape) == 1 else ''})"] if self._output.classes else []
         accepted.append(f"vectors ({', '.join([*shape, str(self._classes)])})")
-        hint, given = "", t if len(self._asked) == 1 else self._batch_major(t)
+        hint, given = "", self._batch_major(t, of_targets=True)  # turned back
         if len(self._asked) > 1 and t.dim() <= 2 and count in t.shape[:2]:
             hint = "; for one target a sequence build the graph with outputs_at=[steps]"
-        return f"targets are {' or '.join(accepted)}; given: {tuple(given.shape)} of {given.dtype}{hint}".replace("torch.", "")
+        return f"targets are {' or '.join(accepted)}; given: {tuple(given.shape)} of {given.dtype}{hint}".replace(
+            "torch.", ""
+        )
 
     def _placed(self, found: Sequences) -> Tensor:
         """The targets of sequences at the steps at which the graph has outputs, missing where none is asked.

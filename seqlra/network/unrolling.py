@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from seqlra.errors import SeqlraError
@@ -45,7 +45,7 @@ def over_steps(graph: Graph, steps: int) -> Graph:
     An output at every step stays one at every step; a single one at the last step stays at the last one.
 
     Raises:
-        SeqlraError: the graph is not recurrent, its steps differ from each other, or its outputs are at some steps only.
+        SeqlraError: the graph is not recurrent, its steps differ, or it has outputs at some steps only.
     """
     if steps == time_of(graph):
         return graph
@@ -72,13 +72,14 @@ def _kinds(graph: Graph, steps: int) -> dict[str, tuple[Node, range]]:
     time, kinds = time_of(graph), {}
     for name, nodes in of_name.items():
         if len({_relative(node) for node in nodes}) > 1:
-            raise SeqlraError(f"the steps of {name!r} differ, so the graph cannot run over {steps} steps, only over {time}")
+            raise SeqlraError(f"the steps of {name!r} differ, so the graph runs over {time} steps only, not {steps}")
         if len(nodes) == time:
             kinds[name] = nodes[-1], range(steps)
         elif len(nodes) == 1 and step_of(nodes[0].name)[1] == step_of(graph.subgraphs[-1].name)[1]:
             kinds[name] = nodes[0], range(steps - 1, steps)
         else:
-            raise SeqlraError(f"{name!r} is there at {len(nodes)} of {time} steps, so the graph runs over {time} steps only")
+            there = f"{name!r} is there at {len(nodes)} of {time} steps"
+            raise SeqlraError(f"{there}, so the graph runs over {time} steps only, not {steps}")
     return kinds
 
 
@@ -107,10 +108,8 @@ def _at(template: Node, name: str, step: int) -> Node:
     if isinstance(template, Input):
         return Input(f"{name}[{step}]", template.units)
     own = step_of(template.name)[1]
-    reads: Sequence[Connection] = [
-        Connection(_name(*_shifted(read.source, step - (own or 0))), read.weight) for read in template.reads
-    ]
-    return replace(template, name=f"{name}[{step}]", reads=reads)
+    reads = [Connection(_name(*_shifted(read.source, step - (own or 0))), read.weight) for read in template.reads]
+    return replace(template, name=f"{name}[{step}]", reads=tuple(reads))
 
 
 def _name(name: str, step: int | None) -> str:

@@ -154,7 +154,9 @@ def _task(
     if isinstance(found, Samples) and not reader.chunked:
         return Labeled(graph, found, held_out, 50 if batch_size is None else batch_size, seed)
     if batch_size is not None:
-        raise SeqlraError("batch_size does not go with an iterable, whose batches have their own size, or with stateful")
+        raise SeqlraError(
+            "batch_size does not go with stateful, or with an iterable, whose batches have their own size"
+        )
     if isinstance(found, Batches) and not reader.chunked:
         return Batches(graph, data, reader, held_out, seed)
     if isinstance(found, Batches) or isinstance(held_out, Batches):

@@ -22,7 +22,10 @@ COMMANDS = sorted(set(re.findall(r"^(?:\$ |.*bin/)?seqlra (.*)$", SHELL, re.MULT
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_the_python_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_runs(
+    code: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
