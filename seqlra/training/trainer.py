@@ -40,11 +40,13 @@ class Record:
     """The progress of one model.
 
     Attributes:
+        kept: where its weights are when it diverges, for the message about it.
         history: one row of metrics an epoch.
         score, epoch: its best metric on validation, and the epoch of that; 0 before there is one.
         diverged: why its training ended early, as a message; None: it did not.
     """
 
+    kept: str = "the graph"
     history: list[dict[str, Any]] = field(default_factory=list)
     score: float = math.inf
     epoch: int = 0
@@ -72,7 +74,7 @@ class Trainer:
         callbacks: called in this order.
         compiled: whether updates are compiled rather than recorded; those that a callback wants to see run as they are.
         rates: the step size of each model over that of the optimizer, ``(models,)``; None: they are all that.
-        kept: where the weights of each model are when it diverges, for the message about it.
+        kept: of each model, see `Record`; None: in the graph.
 
     Attributes:
         step: updates done.
@@ -100,18 +102,19 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         compiled: bool = False,
         rates: Tensor | None = None,
-        kept: Sequence[str] = ("the graph",),
+        kept: Sequence[str] | None = None,
     ) -> None:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
         self.total, self.schedule, self.callbacks = total, schedule, callbacks
-        self.compiled, self.rates, self.kept = compiled, rates, kept
+        self.compiled, self.rates = compiled, rates
         self.traced = self._traced()
         step = stepper(optimizer)
         self._step_optimizer = step if rates is None else with_rates(step, graph.parameters(), rates)
         self._first_lrs = [float(group["lr"]) for group in optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0
-        self.records = [Record() for _ in range(graph.stack[0] if graph.stack else 1)]
+        models = graph.stack[0] if graph.stack else 1
+        self.records = [Record() for _ in range(models)] if kept is None else [Record(place) for place in kept]
         self.best_weights = {name: tensor.detach().clone() for name, tensor in graph.state_dict().items()}
         # one row an update of the current epoch: loss, mistakes (share), depth, each (*stack,)
         self.log = torch.zeros(task.steps_per_epoch, 3, *graph.stack, device=next(graph.parameters()).device)
@@ -332,7 +335,7 @@ class Trainer:
             record.diverged = (
                 f"training diverged at step {step}: the loss or the weights are no longer finite; likely the step size "
                 f"(lr {self._first_lrs[0]:g}) or beta is too large, or the bounds c1 and c2 are off. "
-                f"The {what} kept in {self.kept[self.records.index(record)]}"
+                f"The {what} kept in {record.kept}"
             )
             if self.diverged:
                 raise Diverged(record.diverged)
