@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqlra.analysis.diagnostics import Diagnosis as Diagnosis
     from seqlra.analysis.diagnostics import diagnose as diagnose
+    from seqlra.analysis.predicting import evaluate as evaluate
+    from seqlra.analysis.predicting import forecast as forecast
+    from seqlra.analysis.predicting import predict as predict
     from seqlra.engine.compiled import CompiledUpdate as CompiledUpdate
     from seqlra.engine.initialization import initialize as initialize
     from seqlra.engine.recorded import RecordedUpdate as RecordedUpdate
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from seqlra.network.graph import Graph as Graph
     from seqlra.network.losses import LocalLoss as LocalLoss
     from seqlra.network.losses import OutputLoss as OutputLoss
+    from seqlra.network.losses import masked as masked
     from seqlra.network.subgraph import Connection as Connection
     from seqlra.network.subgraph import Input as Input
     from seqlra.network.subgraph import Subgraph as Subgraph
@@ -40,15 +44,25 @@ if TYPE_CHECKING:
     from seqlra.rules import VarianceAdjustedReinforce as VarianceAdjustedReinforce
     from seqlra.rules.views import ConnectionView as ConnectionView
     from seqlra.rules.views import LayerView as LayerView
+    from seqlra.training.callback import Callback as Callback
+    from seqlra.training.callbacks import Checkpoint as Checkpoint
+    from seqlra.training.callbacks import Diagnostics as Diagnostics
+    from seqlra.training.callbacks import EarlyStopping as EarlyStopping
+    from seqlra.training.fitting import History as History
+    from seqlra.training.fitting import fit as fit
+    from seqlra.training.progress import Progress as Progress
+    from seqlra.training.saving import load as load
+    from seqlra.training.saving import save as save
 
 _HOMES = {
     "seqlra.engine.compiled": ("CompiledUpdate",),
     "seqlra.analysis.diagnostics": ("Diagnosis", "diagnose"),
+    "seqlra.analysis.predicting": ("evaluate", "forecast", "predict"),
     "seqlra.engine.update": ("Step", "update"),
     "seqlra.errors": ("Diverged", "SeqlraError"),
     "seqlra.network.graph": ("Graph",),
     "seqlra.engine.initialization": ("initialize",),
-    "seqlra.network.losses": ("LocalLoss", "OutputLoss"),
+    "seqlra.network.losses": ("LocalLoss", "OutputLoss", "masked"),
     "seqlra.network.builders": ("elman", "mlp"),
     "seqlra.engine.recorded": ("RecordedUpdate",),
     "seqlra.rules.views": ("ConnectionView", "LayerView"),
@@ -68,6 +82,11 @@ _HOMES = {
     ),
     "seqlra.network.subgraph": ("Connection", "Input", "Subgraph"),
     "seqlra.network.units": ("Activation", "Discretizer"),
+    "seqlra.training.callback": ("Callback",),
+    "seqlra.training.callbacks": ("Checkpoint", "Diagnostics", "EarlyStopping"),
+    "seqlra.training.fitting": ("History", "fit"),
+    "seqlra.training.progress": ("Progress",),
+    "seqlra.training.saving": ("load", "save"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

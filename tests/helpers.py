@@ -14,7 +14,9 @@ from torch import Tensor
 from seqlra import Connection, Graph, Input, Subgraph, initialize, mlp
 from seqlra.paper.cells import Cell
 from seqlra.paper.reproduction import Reproduction
+from seqlra.training.callbacks import Checkpoint
 from seqlra.training.run_directory import RunDirectory
+from seqlra.training.trainer import Trainer
 
 Run = Callable[[str], SimpleNamespace]
 """The fixture ``seqlra``: runs the console script on a line of arguments."""
@@ -106,6 +108,12 @@ def finished(
             for row, value in zip(rows, values, strict=True):
                 row[name] = value
         run.write_metrics(rows)
+
+
+def folder_of(trainer: Trainer) -> str:
+    """The name of the folder into which a training writes its checkpoint."""
+    (folder,) = (each.path.parent.name for each in trainer.callbacks if isinstance(each, Checkpoint))
+    return folder
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

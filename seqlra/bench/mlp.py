@@ -52,21 +52,21 @@ def operations(hidden: Sequence[int], batch: int) -> int:
 
 
 def _eager(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
-    return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t)
+    return _backprop(network(hidden, nn.Linear).to(x.device), optimizer, x, t)
 
 
 def _fused(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
-    return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t, fused=True)
+    return _backprop(network(hidden, nn.Linear).to(x.device), optimizer, x, t, fused=True)
 
 
 def _compiled(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
-    return _backprop(_net(hidden, nn.Linear).to(x.device), optimizer, x, t, compiled=True)
+    return _backprop(network(hidden, nn.Linear).to(x.device), optimizer, x, t, compiled=True)
 
 
 def _graphed(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
     """Forward, backward and the optimizer's step as one CUDA graph, captured as torch's manual describes: after a
     warm-up on another stream, with gradients set to None, so that the capture allocates them."""
-    net = _net(hidden, nn.Linear).to(x.device)
+    net = network(hidden, nn.Linear).to(x.device)
     capturable = {"capturable": True} if optimizer == "adam" else {}
     steps = OPTIMIZERS[optimizer](net.parameters(), lr=TINY, **capturable)
 
@@ -91,10 +91,11 @@ def _graphed(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Upd
 def _biotorch(hidden: Sequence[int], optimizer: str, x: Tensor, t: Tensor) -> Update:
     from biotorch.layers.fa import Linear
 
-    return _backprop(_net(hidden, Linear).to(x.device), optimizer, x, t)
+    return _backprop(network(hidden, Linear).to(x.device), optimizer, x, t)
 
 
-def _net(hidden: Sequence[int], linear: Callable[[int, int], nn.Module]) -> nn.Module:
+def network(hidden: Sequence[int], linear: Callable[[int, int], nn.Module]) -> nn.Module:
+    """The rivals' tanh network."""
     torch.manual_seed(0)
     layers = [layer for sizes in pairwise([PIXELS, *hidden]) for layer in (linear(*sizes), nn.Tanh())]
     return nn.Sequential(*layers, linear(hidden[-1], CLASSES))

@@ -71,6 +71,28 @@ def _net(text: str) -> tuple[tuple[int, ...], int]:
 
 
 @app.command()
+def fit(
+    net: Annotated[
+        list[str] | None,
+        typer.Option(help="HIDDEN@BATCH, such as 64x2@50; may be repeated.", show_default="64x2@50, 256x3@50"),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Images in an epoch.", min=1)] = 5000,
+    epochs: Annotated[int, typer.Option(help="Epochs of a training.", min=1)] = 3,
+    rounds: Rounds = 3,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Trainings by seqlra.fit against the loop that a PyTorch user writes: nn.Sequential, Adam, autograd."""
+    from seqlra.bench.fit import fit_case
+
+    nets = [_net(text) for text in net or ("64x2@50", "256x3@50")]
+    where, count = _machine(device, threads)
+    cases = [fit_case(*sizes, images, epochs, where, rounds) for sizes in nets]
+    _report(cases, where, count, rounds, json, of="one training")
+
+
+@app.command()
 def stack(
     models: Annotated[int, typer.Option(help="How many.", min=1)] = 16,
     hidden: Annotated[str, typer.Option(help="Hidden layers of each.")] = "128x8",
@@ -123,7 +145,9 @@ def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
     return pick_device(device), set_threads(threads)
 
 
-def _report(cases: list[Case], where: torch.device, threads: int, rounds: int, json: bool) -> None:
+def _report(
+    cases: list[Case], where: torch.device, threads: int, rounds: int, json: bool, of: str = "one update"
+) -> None:
     """A table for people, JSON for scripts: ratios with their spread, medians, and the distance to the limit."""
     import torch
 
@@ -139,7 +163,7 @@ def _report(cases: list[Case], where: torch.device, threads: int, rounds: int, j
         ratio = f"{c.ratio:.2f} ({c.ratio_low:.2f} .. {c.ratio_high:.2f})"
         rows.append((c.case, ratio, f"{c.ours_ms:.2f}", f"{c.rival_ms:.2f}", limit, c.rival))
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
-    title = f"one update on {name}, {threads} threads, torch {torch.__version__}, median of {rounds} alternations; "
+    title = f"{of} on {name}, {threads} threads, torch {torch.__version__}, median of {rounds} alternations; "
     title += f"limit: matrix products at {1e-9 * rate:.0f} GFLOP/s"
     table(title, rows, ("case", "ratio", "ours ms", "rival ms", "of limit", "rival"), to_stderr=json)
     means = _geometric_means(cases)

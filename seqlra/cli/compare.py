@@ -196,14 +196,14 @@ def _run(comparison: Comparison, json: bool) -> None:
 @contextmanager
 def _watching(comparison: Comparison, specs: Sequence[RunSpec]) -> Iterator[Callable[[Trainer], None]]:
     """Print which runs they are, show their progress, and print the result of each."""
-    from seqlra.cli.show import Watch
+    from seqlra.training.progress import Progress
 
     names = [
         f"{comparison.specs.index(spec) + 1} of {len(comparison.specs)}, {spec.label}, seed {spec.seed}"
         for spec in specs
     ]
     print("; ".join(names), file=sys.stderr, flush=True)
-    with Watch() as watch:
+    with Progress() as watch:
         yield watch
     for spec, name in zip(specs, names, strict=True):
         _report(comparison, spec, name)

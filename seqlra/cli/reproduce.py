@@ -210,12 +210,12 @@ class Todo:
     @contextmanager
     def watching(self, members: Sequence[RunSpec]) -> Iterator[Callable[[Trainer], None]]:
         """See `seqlra.sweeps.run_store.Watching`."""
-        from seqlra.cli.show import Watch
+        from seqlra.training.progress import Progress
 
         names = ", ".join(member.folder for member in members)
         print(f"{self.of - len(self.left) + 1} of {self.of}{self._time_left()}: {names}", file=sys.stderr, flush=True)
         started = time.perf_counter()
-        with Watch() as watch:
+        with Progress() as watch:
             yield watch
         self.seconds += time.perf_counter() - started
         self.done += sum(self.left.pop(member.folder, 0.0) for member in members)

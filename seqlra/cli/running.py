@@ -53,12 +53,12 @@ def resume(task: str, path: Path, device: str, threads: int | None, json: bool) 
 
 def _train(experiment: Experiment, directory: TrainingDirectory, json: bool) -> None:
     """Train and show progress; if the user stops it, print how to continue."""
-    from seqlra.cli.show import Watch
+    from seqlra.training.progress import Progress
     from seqlra.training.runs import train
     from seqlra.training.trainer import Stopped
 
     try:
-        with Watch() as watch:
+        with Progress() as watch:
             train(experiment, directory, watch)
     except Stopped:
         command = f"seqlra train {experiment.config.task} --resume {directory.path}"

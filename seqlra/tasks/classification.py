@@ -12,7 +12,7 @@ from seqlra.engine.tracing import Outcome
 from seqlra.engine.update import Step
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
-from seqlra.tasks.randomness import seeded
+from seqlra.tasks.randomness import order_of, seeded
 
 
 class Classification:
@@ -32,6 +32,7 @@ class Classification:
     """
 
     selects = "error"
+    measures_error = True
     EVALUATION_ROWS = 2_000  # images that go through the network at once when a split is measured
 
     def __init__(self, images: ImageTask, batch_size: int, seed: int | Sequence[int]) -> None:
@@ -49,7 +50,7 @@ class Classification:
         each model has images of its own."""
         epoch, nth = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            orders = torch.stack([self._order_of(seed, epoch) for seed in self.seeds])
+            orders = torch.stack([order_of(seed, epoch, len(self.images.train)) for seed in self.seeds])
             order = orders if self.images.train.rows is not None else orders[0]
             self._epoch, self._order = epoch, order.to(self.images.train.t.device)
         return self.images.train.take(self._order[..., nth * self.samples_per_step : (nth + 1) * self.samples_per_step])
@@ -68,10 +69,6 @@ class Classification:
                 loss -= of_truth.clamp(min=1e-38).log().sum(-1)
         both = torch.stack([100 * wrong.double(), loss.double()], -1) / len(data)
         return [{"error": error, "loss": nats} for error, nats in both.view(-1, 2).tolist()]
-
-    def _order_of(self, seed: int, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.images.train), generator=generator)
 
     def start(self, graph: Graph) -> None:
         """Nothing: images have no state."""

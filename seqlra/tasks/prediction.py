@@ -93,6 +93,7 @@ class Prediction:
         self.length, self.tokens, self.seed = length, tokens, seed
         self.steps_per_epoch = (len(train) - 1) // length
         self.samples_per_step = length * train.shape[1]
+        self.measures_error = tokens != "vectors"
         self.selects = {"chars": "bpc", "words": "perplexity", "vectors": "loss"}[tokens]
         self._carried: dict[str, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Random draws of a measurement, separate from those of training."""
+"""Random draws of a measurement, separate from those of training, and the order of mini-batches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -14,3 +15,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def order_of(seed: int, epoch: int, samples: int) -> Tensor:
+    """The order of the samples in an epoch, ``(samples,)``: so any mini-batch can be made again from its number."""
+    return torch.randperm(samples, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))

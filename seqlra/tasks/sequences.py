@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from seqlra.errors import SeqlraError
 from seqlra.network.builders import elman
 from seqlra.network.forward import ForwardPass, null_state
 from seqlra.network.graph import Graph
-from seqlra.network.losses import OutputLoss, asked, masked
+from seqlra.network.losses import masked
 from seqlra.network.subgraph import Input, Subgraph
-from seqlra.tasks.randomness import seeded
+from seqlra.tasks.measures import measure
+from seqlra.tasks.randomness import order_of, seeded
 
 
 class LabeledSequences:
@@ -86,26 +87,19 @@ class LabeledSequences:
         """Whether these metrics of a split say that the task is solved; never for data of your own."""
         return bool(self.solved_below) and all(metrics[name] < bound for name, bound in self.solved_below.items())
 
-    @torch.no_grad()
     def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
         """Over "valid" or "test", the mean ``loss`` of what is asked, and its ``error``: percent of wrong answers, as
         the task defines them (vectors of your own have none); for each model, in one pass."""
         data = self.data.part(split)
-        loss, wrong = (torch.zeros(graph.stack, dtype=torch.float64, device=data.x.device) for _ in range(2))
-        count = torch.zeros((), dtype=torch.float64, device=data.x.device)
         at_once = max(1, self.EVALUATION_ROWS // (data.time * (graph.stack[0] if graph.stack else 1)))
-        with seeded(self.seed, data.x.device):
+
+        def passes() -> Iterator[tuple[ForwardPass, Tensor]]:
             for start in range(0, len(data), at_once):
                 x, t = (part := data.take(slice(start, start + at_once))).rows()
-                h, output = _last_output(ForwardPass(graph, {"x": x, **null_state(graph, len(part))}))
-                there = asked(t)
-                loss += output.value(h, t).sum(-1)
-                if self.measures_error:
-                    wrong += (self.wrong(h, t) & there).sum(-1)
-                count += there.sum()
-        names = ["error", "loss"] if self.measures_error else ["loss"]
-        values = torch.stack([100 * wrong, loss][-len(names) :], -1) / count
-        return [dict(zip(names, row, strict=True)) for row in values.view(-1, len(names)).tolist()]
+                yield ForwardPass(graph, {"x": x, **null_state(graph, len(part))}), t
+
+        with seeded(self.seed, data.x.device):
+            return measure(passes(), self.wrong if self.measures_error else None)
 
     def after(self, step: Step | Outcome) -> None:
         """Nothing: sequences do not depend on each other."""
@@ -122,15 +116,6 @@ class LabeledSequences:
             return self.data.draw(self.batch_size, step)
         epoch, nth = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(len(self.data.train), generator=generator)
+            order = order_of(self.seed, epoch, len(self.data.train))
             self._epoch, self._order = epoch, order.to(self.data.train.x.device)
         return self.data.train.take(self._order[nth * self.batch_size : (nth + 1) * self.batch_size])
-
-
-def _last_output(activity: ForwardPass) -> tuple[Tensor, OutputLoss]:
-    """The pre-activations of the last output of the list, at all its steps, and its loss."""
-    graph = activity.graph
-    output = graph.layers[graph.output_layers[0]].subgraph.loss
-    assert isinstance(output, OutputLoss)
-    return torch.cat([activity.h[i] for i in graph.output_layers], -2), output

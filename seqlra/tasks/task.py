@@ -21,11 +21,13 @@ class Task(Protocol):
         steps_per_epoch: mini-batches in one pass over the training split.
         samples_per_step: predictions in one mini-batch.
         selects: the metric (lower is better) by which validation chooses the weights.
+        measures_error: whether predictions are right or wrong; vectors as targets have only a distance.
     """
 
     steps_per_epoch: int
     samples_per_step: int
     selects: str
+    measures_error: bool
 
     def batch(self, step: int) -> tuple[Inputs, Tensor]:
         """The inputs and targets of update ``step``, counted from 0 over all epochs."""

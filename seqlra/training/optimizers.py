@@ -20,6 +20,8 @@ OPTIMIZERS: dict[str, str] = {
     "nadam": "Adam with Nesterov momentum",
 }
 
+SCHEDULES = ("constant", "linear")
+
 
 def optimizer(parameters: Iterable[nn.Parameter], settings: Optimization) -> torch.optim.Optimizer:
     """The optimizer that these settings name.
@@ -152,6 +154,6 @@ def with_rates(step: Callable[[], object], parameters: Iterable[nn.Parameter], r
     return run
 
 
-def lr_at(step: int, total: int, settings: Optimization) -> float:
-    """The step size of update ``step`` (from 0) of ``total``."""
-    return settings.lr * (1 - step / total) if settings.schedule == "linear" else settings.lr
+def lr_at(step: int, total: int, lr: float, schedule: str) -> float:
+    """The step size of update ``step`` (from 0) of ``total``: ``lr``, which under ``linear`` falls to 0 at the end."""
+    return lr * (1 - step / total) if schedule == "linear" else lr

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seqlra.errors import Diverged
 from seqlra.training import checkpoint
+from seqlra.training.callbacks import Checkpoint, Diagnostics, Interrupt, MetricsFile, Watched
 from seqlra.training.experiment import Experiment, prepare, title, with_changes
 from seqlra.training.loading import check_vocabulary, read_config
 from seqlra.training.machine import pick_device, set_threads, versions
@@ -120,22 +121,23 @@ def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = q
         Stopped: the user asked to stop; a checkpoint was written.
         SeqlraError: the checkpoint is damaged, or files cannot be written.
     """
-    trainer = trainer_of(experiment, directory)
+    trainer = trainer_of(experiment, directory, watch)
     if directory.checkpoint.exists():
-        trainer.resume()
+        trainer.resume(directory.checkpoint)
     with suppress(Diverged):  # the records say so
-        trainer.train(watch)
+        trainer.train()
     if isinstance(directory, StackDirectory):
-        for model, record in enumerate(trainer.records):
-            checkpoint.save(record.run.checkpoint, state_alone(trainer, model))
+        for model, run in enumerate(directory.runs):
+            checkpoint.save(run.checkpoint, state_alone(trainer, model))
     found = results(experiment, trainer)
-    for config, record, result in zip(experiment.configs, trainer.records, found, strict=True):
+    models = zip(experiment.configs, directory.runs, trainer.records, found, strict=True)
+    for config, run, record, result in models:
         if record.diverged:
-            record.run.write_json(record.run.failed, {"message": record.diverged, **result})
+            run.write_json(run.failed, {"message": record.diverged, **result})
         else:
-            record.run.write_json(record.run.result, result)
-            record.run.failed.unlink(missing_ok=True)  # from before it was resumed
-        save_pictures(record.run, title(config), trainer.task.selects, config.diagnose > 0)
+            run.write_json(run.result, result)
+            run.failed.unlink(missing_ok=True)  # from before it was resumed
+        save_pictures(run, title(config), trainer.task.selects, config.diagnose > 0)
     if isinstance(directory, StackDirectory):
         summarized = summary(experiment, directory, trainer.seconds)
         save_stack_picture(directory, summarized, experiment.title, trainer.task.selects)
@@ -143,23 +145,31 @@ def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = q
         directory.checkpoint.unlink(missing_ok=True)
     if trainer.diverged:
         first, *others = trainer.records
-        message = f"every model diverged; {first.run.failed} says where, as for the other models"
+        message = f"every model diverged; {directory.runs[0].failed} says where, as for the other models"
         raise Diverged(message if others else first.diverged)
     return found
 
 
-def trainer_of(experiment: Experiment, directory: TrainingDirectory) -> Trainer:
-    """The trainer of an experiment in a directory."""
+def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly) -> Trainer:
+    """The trainer of an experiment, with the callbacks that write into a directory."""
+    settings = experiment.config.optimization
     return Trainer(
         experiment.graph,
         experiment.rule,
         experiment.optimizer,
         experiment.task,
-        experiment.config.optimization,
-        directory,
-        diagnose_every=experiment.config.diagnose,
+        settings.steps or (settings.epochs or 1) * experiment.task.steps_per_epoch,
+        settings.schedule,
+        callbacks=[
+            Diagnostics(experiment.config.diagnose),
+            MetricsFile(directory.runs),
+            Checkpoint(directory.checkpoint, architecture=False),
+            Interrupt(),  # behind the checkpoint, before what is shown
+            Watched(watch),
+        ],
         compiled=experiment.config.compile,
         rates=experiment.rates,
+        kept=[str(run.path) for run in directory.runs],
     )
 
 

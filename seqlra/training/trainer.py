@@ -1,4 +1,5 @@
-"""Training: epochs of updates, selection on validation, checkpoints, exact resume.
+"""Training: epochs of updates, selection on validation, exact resume. It is the only loop: `seqlra.fit` and the command
+line differ in their callbacks (`seqlra.training.callback`).
 
 Nothing here knows whether the network is an MLP or an RNN: a `Task` hands out mini-batches by their number and
 measures, a rule makes updates, an optimizer steps. One model and a stack of models are trained in the same way: each
@@ -8,17 +9,15 @@ has a `Record`, and `Trainer.slice` says where the tensors of model s lie in tho
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqlra.analysis.diagnostics import Averages, diagnose
 from seqlra.engine.compiled import CompiledUpdate
 from seqlra.engine.recorded import RecordedUpdate
 from seqlra.engine.tracing import NotTraceable, Outcome, TracedUpdate
@@ -28,9 +27,8 @@ from seqlra.network.graph import Graph
 from seqlra.rules import Rule
 from seqlra.tasks.task import Inputs, Task
 from seqlra.training import checkpoint
+from seqlra.training.callback import Callback
 from seqlra.training.optimizers import lr_at, stepper, with_rates
-from seqlra.training.run_directory import RunDirectory, TrainingDirectory
-from seqlra.training.settings import Optimization
 
 
 class Stopped(Exception):
@@ -42,13 +40,13 @@ class Record:
     """The progress of one model.
 
     Attributes:
-        run: its directory.
+        kept: where its weights are when it diverges, for the message about it.
         history: one row of metrics an epoch.
         score, epoch: its best metric on validation, and the epoch of that; 0 before there is one.
         diverged: why its training ended early, as a message; None: it did not.
     """
 
-    run: RunDirectory
+    kept: str = "the graph"
     history: list[dict[str, Any]] = field(default_factory=list)
     score: float = math.inf
     epoch: int = 0
@@ -65,25 +63,30 @@ class Record:
 
 
 class Trainer:
-    """Trains the models of one graph on one task, and writes their directory.
+    """Trains the models of one graph on one task.
 
     A model that diverges, or has solved its task, is left as it is then; the others go on.
 
     Args:
         graph, rule, optimizer, task: what trains what, how, on what.
-        settings: epochs or steps, and the schedule.
-        directory: where the files go; those of model s into ``directory.runs[s]``.
-        checkpoint_seconds: how long to go at most without a checkpoint; every epoch ends with one besides.
-        diagnose_every: every how many updates one is diagnosed, from the first on; 0: never.
-        compiled: whether updates are compiled rather than recorded; those that are diagnosed run as they are.
-        rates: the step size of each model over that of ``settings``, ``(models,)``; None: they are all that.
+        total: how many updates.
+        schedule: see `seqlra.training.optimizers.lr_at`; ``constant`` leaves the step size of the optimizer alone.
+        callbacks: called in this order.
+        compiled: whether updates are compiled rather than recorded; those that a callback wants to see run as they are.
+        rates: the step size of each model over that of the optimizer, ``(models,)``; None: they are all that.
+        kept: of each model, see `Record`; None: in the graph.
 
     Attributes:
-        step: updates done; total: updates to do.
+        step: updates done.
+        epoch: the epoch of the next update, from 1 on.
         records: the progress of each model.
-        best_weights: by name, the weights that validation chose, ``(*stack, ...)``; the first ones before it did.
+        best_weights: by name, the weights that validation chose, ``(*stack, ...)``; the first ones before it did, and
+            those of the last epoch where there is no validation.
         seconds: time spent on updates.
-        diagnostics: of the current epoch.
+        interrupted: whether the user asked to stop.
+
+    Raises:
+        SeqlraError: two callbacks with one ``key``.
     """
 
     CHECK_EVERY = 50  # updates between two looks at whether the loss is still finite (each look waits for the device)
@@ -94,29 +97,33 @@ class Trainer:
         rule: Rule,
         optimizer: torch.optim.Optimizer,
         task: Task,
-        settings: Optimization,
-        directory: TrainingDirectory,
-        checkpoint_seconds: float = 60.0,
-        diagnose_every: int = 0,
+        total: int,
+        schedule: str = "constant",
+        callbacks: Sequence[Callback] = (),
         compiled: bool = False,
         rates: Tensor | None = None,
+        kept: Sequence[str] | None = None,
     ) -> None:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
-        self.settings, self.directory = settings, directory
-        self.checkpoint_seconds, self.diagnose_every = checkpoint_seconds, diagnose_every
+        self.total, self.schedule, self.callbacks = total, schedule, callbacks
         self.compiled, self.rates = compiled, rates
         self.traced = self._traced()
         step = stepper(optimizer)
         self._step_optimizer = step if rates is None else with_rates(step, graph.parameters(), rates)
-        self.total = settings.steps or (settings.epochs or 1) * task.steps_per_epoch
+        self._first_lrs = [float(group["lr"]) for group in optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0
-        self.records = [Record(run) for run in directory.runs]
+        models = graph.stack[0] if graph.stack else 1
+        self.records = [Record() for _ in range(models)] if kept is None else [Record(place) for place in kept]
         self.best_weights = {name: tensor.detach().clone() for name, tensor in graph.state_dict().items()}
         # one row an update of the current epoch: loss, mistakes (share), depth, each (*stack,)
         self.log = torch.zeros(task.steps_per_epoch, 3, *graph.stack, device=next(graph.parameters()).device)
-        self.diagnostics = Averages()
-        self._stop = False
+        self.interrupted = self._stopping = False
+        self._watching_updates = [each for each in callbacks if type(each).on_update_end is not Callback.on_update_end]
+        self._wanting = [each for each in callbacks if type(each).wants_step is not Callback.wants_step]
+        self._with_state = {each.key: each for each in callbacks if each.key}
+        if len(self._with_state) < sum(bool(each.key) for each in callbacks):
+            raise SeqlraError("two callbacks keep their state in a checkpoint under one key; give one of them")
 
     @property
     def diverged(self) -> bool:
@@ -134,11 +141,22 @@ class Trainer:
         valid = {name.removeprefix("valid_"): value for name, value in last.items() if name.startswith("valid_")}
         return last["step"] if valid and self.task.solved(valid) else None
 
-    def train(self, watch: Callable[[Trainer], None] = lambda trainer: None) -> None:
-        """Train to the end, from wherever `resume` left off.
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next update, from 1 on; at the end the last one."""
+        return min(self.step, self.total - 1) // self.task.steps_per_epoch + 1
 
-        Args:
-            watch: called now and then, to show progress.
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the last update was the last of its epoch."""
+        return self._stopping or self.step == self.total or self.step % self.task.steps_per_epoch == 0
+
+    def stop(self) -> None:
+        """End training after the update in hand; its epoch ends there, too."""
+        self._stopping = True
+
+    def train(self) -> None:
+        """Train to the end, from wherever `resume` left off.
 
         Raises:
             Diverged: the loss or the weights of every model are no longer finite; the last good checkpoint stays.
@@ -146,38 +164,42 @@ class Trainer:
         """
         if self.diverged:
             raise Diverged(self.records[0].diverged)
-        restore = self._catch_interrupts()
+        self._stopping = False
+        begun: list[Callback] = []
         try:
-            if self.step == 0:
-                self.save()
-            while self.step < self.total and not self.done:
-                self._some_updates(watch)
-                if self.step == self.total or self.step % self.task.steps_per_epoch == 0:
+            for callback in self.callbacks:
+                begun.append(callback)
+                callback.on_train_begin(self)
+            while self.step < self.total and not self.done and not self._stopping:
+                self._some_updates()
+                if self.epoch_ended:
                     self._end_epoch()
-                    watch(self)
         finally:
-            restore()
+            for callback in begun:
+                callback.on_train_end(self)
 
-    def resume(self) -> None:
-        """Restore the state of the checkpoint of the directory.
+    def resume(self, path: Path) -> None:
+        """Restore the state of a checkpoint.
 
         Raises:
             SeqlraError: it is damaged, of another version, or of other models.
         """
-        state = checkpoint.load(self.directory.checkpoint, self.log.device)
+        state = checkpoint.load(path, self.log.device)
         try:
             self.graph.load_state_dict(state["graph"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.task.load_state(state["task"])
             self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
-            self.best_weights, self.diagnostics.sums = state["best"]["weights"], state["diagnostics"]
+            self.best_weights = state["best"]["weights"]
+            for key, callback in self._with_state.items():
+                callback.load_state(state[key])
             for record, saved in zip(self.records, state["records"], strict=True):
                 record.load_state(saved)
             torch.set_rng_state(state["random"].cpu())
             if state["cuda_random"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(state["cuda_random"].cpu())
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise SeqlraError(f"the checkpoint {self.directory.checkpoint} does not fit its config.json") from error
+            raise SeqlraError(f"the checkpoint {path} does not fit this training") from error
 
     def use_best(self) -> None:
         """Give the graph the weights that validation chose."""
@@ -187,34 +209,35 @@ class Trainer:
         """Where the tensors of a model lie in those of all; the one model of a graph without a stack is all of them."""
         return (model,) if self.graph.stack else ()
 
-    def _some_updates(self, watch: Callable[[Trainer], None]) -> None:
-        """Updates until the end of the epoch, with a look at the clock and at the loss now and then."""
-        started = last_saved = time.perf_counter()
-        end = min(self.total, (self.step // self.task.steps_per_epoch + 1) * self.task.steps_per_epoch)
-        while self.step < end:
+    def _some_updates(self) -> None:
+        """Updates until the end of the epoch, with a look at the loss, and at callbacks, now and then."""
+        for callback in self.callbacks:
+            callback.on_epoch_begin(self)
+        started = time.perf_counter()
+        while True:
             self._one_update()
-            if self._stop or self.step % self.CHECK_EVERY == 0 or self.step == end:
+            for callback in self._watching_updates:
+                callback.on_update_end(self)
+            ended = self.epoch_ended
+            if ended or self.interrupted or self.step % self.CHECK_EVERY == 0:
                 self._demand_finite()
-                now = time.perf_counter()
-                self.seconds += now - started
-                if self.step < end:  # the end of an epoch has a checkpoint of its own, after the row of that epoch
-                    if self._stop or now - last_saved > self.checkpoint_seconds:
-                        self.save()
-                        last_saved = time.perf_counter()
-                    if self._stop:
-                        raise Stopped
-                watch(self)
+                self.seconds += time.perf_counter() - started
+                for callback in self.callbacks:
+                    callback.on_check(self)
+                if ended or self.epoch_ended:
+                    return
                 started = time.perf_counter()
 
     def _one_update(self) -> None:
         inputs, targets = self.task.batch(self.step)
         self.rule.anneal(self.graph, self.step / self.total)
         step = self._update(inputs, targets)
-        lr = lr_at(self.step, self.total, self.settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        groups = self.optimizer.param_groups
+        if self.schedule != "constant":
+            for group, first in zip(groups, self._first_lrs, strict=True):
+                group["lr"] = lr_at(self.step, self.total, first, self.schedule)
         self._step_optimizer()
-        self.rule.after_step(self.graph, lr / self.settings.lr)
+        self.rule.after_step(self.graph, groups[0]["lr"] / self._first_lrs[0])
         row = self.log[self.step % len(self.log)]
         row[0] = step.loss
         row[1] = step.mistakes
@@ -223,8 +246,8 @@ class Trainer:
         self.step += 1
 
     def _update(self, inputs: Inputs, targets: Tensor) -> Step | Outcome:
-        to_diagnose = self.diagnose_every and self.step % self.diagnose_every == 0
-        if self.traced is not None and not to_diagnose:
+        wanted = [callback for callback in self._wanting if callback.wants_step(self)]
+        if self.traced is not None and not wanted:
             try:
                 return self.traced(inputs, targets)
             except NotTraceable:
@@ -232,8 +255,8 @@ class Trainer:
                     raise
                 self.traced = None
         step = update(self.graph, self.rule, inputs, targets)
-        if to_diagnose:
-            self.diagnostics.add(diagnose(step))
+        for callback in wanted:
+            callback.on_before_optimizer_step(self, step)
         return step
 
     def _traced(self) -> TracedUpdate | None:
@@ -243,7 +266,7 @@ class Trainer:
         return RecordedUpdate(self.graph, self.rule) if self.rule.repeats and not self.rule.skips else None
 
     def _end_epoch(self) -> None:
-        """Measure on validation, keep the best weights, write metrics and a checkpoint."""
+        """Measure on validation, and keep the best weights."""
         done = (self.step - 1) % len(self.log) + 1
         means = self.log[:done].mean(0).reshape(3, -1).T.tolist()
         valid = self.task.evaluate(self.graph, "valid")
@@ -255,26 +278,24 @@ class Trainer:
         for model, record in enumerate(self.records):
             if record.diverged is None and self.solved_at(record) is None:
                 self._end_epoch_of(model, means[model], valid[model])
-        self.diagnostics = Averages()
-        self.save()
+        for callback in self.callbacks:
+            callback.on_epoch_end(self)
 
     def _end_epoch_of(self, model: int, means: Sequence[float], valid: Mapping[str, float]) -> None:
         """The same for one model, given the means of its `log` and its metrics on validation."""
         record, (loss, mistakes, depth) = self.records[model], means
         epoch = math.ceil(self.step / self.task.steps_per_epoch)
-        row = {"epoch": epoch, "step": self.step, "train_loss": loss, "train_error": 100 * mistakes}
-        row |= {f"valid_{name}": value for name, value in valid.items()}
-        row |= {"depth": depth, **self.diagnostics.row(self.slice(model))}
+        row: dict[str, Any] = {"epoch": epoch, "step": self.step, "train_loss": loss}
+        if self.task.measures_error:
+            row["train_error"] = 100 * mistakes
+        row |= {f"valid_{name}": value for name, value in valid.items()} | {"depth": depth}
+        for callback in self.callbacks:
+            row |= callback.metrics(self, model)
         record.history.append({**row, "seconds": round(self.seconds / len(self.records), 3)})
-        if valid[self.task.selects] < record.score:
-            record.score, record.epoch = valid[self.task.selects], epoch
+        if not valid or valid[self.task.selects] < record.score:
+            record.score, record.epoch = valid.get(self.task.selects, math.inf), epoch
             for name, tensor in self.graph.state_dict().items():
                 self.best_weights[name][self.slice(model)] = tensor[self.slice(model)]
-        record.run.write_metrics(record.history)
-
-    def save(self) -> None:
-        """Write a checkpoint of everything that the next update depends on."""
-        checkpoint.save(self.directory.checkpoint, self.state())
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: the tensors of all models, and a list with the record of each."""
@@ -287,9 +308,10 @@ class Trainer:
             "records": [record.state() for record in self.records],
             "best": {"weights": self.best_weights},
             "log": self.log,
-            "diagnostics": self.diagnostics.sums,
+            "diagnostics": {},
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state() if self.log.is_cuda else None,
+            **{key: dict(callback.state()) for key, callback in self._with_state.items()},
         }
 
     def _weights_are_finite(self) -> list[bool]:
@@ -308,30 +330,12 @@ class Trainer:
     def _note_divergence(self, record: Record, step: int) -> None:
         """Note that this model diverged, unless it had before; raise `Diverged` where all have."""
         if record.diverged is None:
-            kept = "weights that validation chose are" if len(self.records) > 1 else "last good checkpoint is"
+            many = len(self.records) > 1
+            what = "weights that validation chose are" if many else "last good weights are"
             record.diverged = (
                 f"training diverged at step {step}: the loss or the weights are no longer finite; likely the step size "
-                f"(lr {self.settings.lr:g}) or beta is too large, or the bounds c1 and c2 are off. "
-                f"The {kept} kept in {record.run.path}"
+                f"(lr {self._first_lrs[0]:g}) or beta is too large, or the bounds c1 and c2 are off. "
+                f"The {what} kept in {record.kept}"
             )
             if self.diverged:
                 raise Diverged(record.diverged)
-
-    def _catch_interrupts(self) -> Callable[[], None]:
-        """Let the first Ctrl-C end the run after the update in hand; a second one ends it at once."""
-
-        def stop(signum: int, frame: FrameType | None) -> None:
-            if self._stop:
-                raise KeyboardInterrupt
-            self._stop = True
-
-        try:
-            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread, where no signal arrives
-            return lambda: None
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        return restore

@@ -80,6 +80,13 @@ def test_bench_mlp_reports_each_rival_and_their_means() -> None:
         assert case["of_limit"] > 0
 
 
+def test_bench_fit_reports_whole_trainings() -> None:
+    told = printed("fit", "--net", "9,7@5", "--images", "20", "--epochs", "2")
+    (case,) = told["cases"]  # type: ignore[misc]
+    assert case["case"] == "9x7, batch 5, 2 epochs of 20 images"  # type: ignore[index]
+    assert case["ratio"] > 0  # type: ignore[index]
+
+
 def test_bench_stack_reports_both_kinds_of_data() -> None:
     told = printed("stack", "--models", "3", "--hidden", "9,7", "--batch", "5", "--no-compiled")
     assert ["a stream each" in case["case"] for case in told["cases"]] == [True, False]  # type: ignore[attr-defined]

@@ -316,10 +316,7 @@ def test_training_comes_to_the_same_without_recording(
 
 def trained(rule: Rule, tmp_path: Any) -> tuple[Trainer, dict[str, Tensor]]:
     experiment = prepare([mlp_of_60_updates()])
-    run = RunDirectory.create(tmp_path / type(rule).__name__)
-    trainer = Trainer(
-        experiment.graph, rule, experiment.optimizer, experiment.task, experiment.configs[0].optimization, run
-    )
+    trainer = Trainer(experiment.graph, rule, experiment.optimizer, experiment.task, total=60)
     trainer.train()
     return trainer, {name: tensor.clone() for name, tensor in experiment.graph.state_dict().items()}
 

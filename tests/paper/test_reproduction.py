@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Run, finished
+from helpers import Run, finished, folder_of
 
 from seqlra import SeqlraError
-from seqlra.cli import show
 from seqlra.cli.reproduce import effort
 from seqlra.network.builders import mlp
 from seqlra.network.units import discretizer
@@ -22,7 +21,7 @@ from seqlra.paper import exhibits, published, table1, table2, table3, table4
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.paper.exhibit import Entry, Exhibit, Page, entry, markdown, what_ran
 from seqlra.paper.reproduction import Reproduction
-from seqlra.training import checkpoint
+from seqlra.training import checkpoint, progress
 from seqlra.training.experiment import learner, shared
 from seqlra.training.optimizers import OPTIMIZERS
 from seqlra.training.trainer import Trainer
@@ -136,15 +135,15 @@ def test_a_cell_stopped_in_the_middle_goes_on_to_the_same_figures(
     command = f"reproduce small --data-dir {images} --threads 1"
     assert seqlra(f"{command} --out whole").returncode == 0
 
-    class Stopping(show.Watch):
+    class Stopping(progress.Progress):
         """A Ctrl-C in the middle of the second epoch."""
 
         def __call__(self, trainer: Trainer) -> None:
-            if trainer.directory.path.name == folder and trainer.step == 8:
+            if folder_of(trainer) == folder and trainer.step == 8:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(show, "Watch", Stopping)
+        patch.setattr(progress, "Progress", Stopping)
         patch.setattr(Trainer, "CHECK_EVERY", 4)
         stopped = seqlra(f"{command} --out store")
     assert stopped.returncode == 130
@@ -328,7 +327,7 @@ def test_table3_measures_the_posterior_once(tmp_path: Path, images: Path, monkey
     store = Reproduction(tmp_path, Machine("cpu", 1, str(images)))
     cell = Cell(table3.cell("lra-fdbk", "mnist").name, {**table3.cell("lra-fdbk", "mnist").options, "valid": 70})
     for group in store.groups([cell], Scale(1)):
-        store.train(group.name, group.specs, lambda members: show.Watch())
+        store.train(group.name, group.specs, lambda members: progress.Progress())
     exhibit = table3.Table3()
     assert exhibit.page(store) is None  # trained, not measured
     exhibit.measure(store, [cell])

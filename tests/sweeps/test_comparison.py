@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Run
+from helpers import Run, folder_of
 from matplotlib.image import imread
 from torch import Tensor
 
 from seqlra.analysis.plotting import Curves, save_curves
-from seqlra.cli import compare, show
+from seqlra.cli import compare
 from seqlra.errors import SeqlraError
 from seqlra.sweeps import comparison
-from seqlra.training import checkpoint
+from seqlra.training import checkpoint, progress
 from seqlra.training.trainer import Trainer
 
 SHORT = "--hidden 12,8 --valid 13000 --epochs 2 --threads 1"
@@ -141,15 +141,15 @@ def test_ctrl_c_says_how_to_go_on_and_the_rest_is_as_if_nothing_had_been(
     command = f"compare mlp --rules lra-fdbk,backprop {SHORT} --optimizer rmsprop"
     assert seqlra(f"{command} --out whole").returncode == 0
 
-    class Stopping(show.Watch):
+    class Stopping(progress.Progress):
         """A Ctrl-C in the middle of the second epoch of the second member."""
 
         def __call__(self, trainer: Trainer) -> None:
-            if trainer.directory.path.name == "backprop-seed0" and trainer.step > 40:
+            if folder_of(trainer) == "backprop-seed0" and trainer.step > 40:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(show, "Watch", Stopping)
+        patch.setattr(progress, "Progress", Stopping)
         patch.setattr(Trainer, "CHECK_EVERY", 7)
         stopped = seqlra(f"{command} --out cut")
     assert stopped.returncode == 130
@@ -161,12 +161,12 @@ def test_ctrl_c_says_how_to_go_on_and_the_rest_is_as_if_nothing_had_been(
 
     steps: list[int] = []
 
-    class Counting(show.Watch):
+    class Counting(progress.Progress):
         def __call__(self, trainer: Trainer) -> None:
             steps.append(trainer.step)
 
     torch.manual_seed(99)  # what happens in between must not matter
-    monkeypatch.setattr(show, "Watch", Counting)
+    monkeypatch.setattr(progress, "Progress", Counting)
     assert seqlra("compare --resume cut").returncode == 0
     assert steps[0] > 43  # from its checkpoint, not from the start
     assert (tmp_path / "cut/lra-fdbk-seed0/checkpoint.pt").stat().st_mtime_ns == first  # not run again

@@ -16,15 +16,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Run
+from helpers import Run, folder_of
 from torch import Tensor
 
 from seqlra import SeqlraError
-from seqlra.cli import show
 from seqlra.data.images import Split
 from seqlra.errors import Diverged
 from seqlra.tasks.classification import Classification
-from seqlra.training import checkpoint, pictures, runs
+from seqlra.training import checkpoint, pictures, progress, runs
 from seqlra.training.configure import configure
 from seqlra.training.experiment import Experiment, prepare, with_changes
 from seqlra.training.results import spread
@@ -532,12 +531,12 @@ def test_a_killed_command_goes_on_to_the_same_results(images: Path, tmp_path: Pa
 
 
 def test_ctrl_c_says_how_to_go_on(seqlra: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stopping(show.Watch):
+    class Stopping(progress.Progress):
         def __call__(self, trainer: Trainer) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(show, "Watch", Stopping)
+        patch.setattr(progress, "Progress", Stopping)
         patch.setattr(Trainer, "CHECK_EVERY", 4)
         stopped = seqlra(f"train mlp --seeds 2 {short(images)} --out many")
     assert stopped.returncode == 130
@@ -637,15 +636,15 @@ class TestCompare:
         assert seqlra(f"{command} --out cmp").returncode == 0
         Path("cmp").rename("whole")
 
-        class Stopping(show.Watch):
+        class Stopping(progress.Progress):
             """A Ctrl-C in the middle of the second epoch of the second label."""
 
             def __call__(self, trainer: Trainer) -> None:
-                if trainer.directory.path.name == "backprop.stack" and trainer.step == 8:
+                if folder_of(trainer) == "backprop.stack" and trainer.step == 8:
                     os.kill(os.getpid(), signal.SIGINT)
 
         with monkeypatch.context() as patch:
-            patch.setattr(show, "Watch", Stopping)
+            patch.setattr(progress, "Progress", Stopping)
             patch.setattr(Trainer, "CHECK_EVERY", 4)
             stopped = seqlra(f"{command} --out cmp")
         assert stopped.returncode == 130
