@@ -17,12 +17,8 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from seqlra.files import write_atomically
 
-METRICS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
-    "error": ("error (%)", lambda row: row["train_error"]),
-    "bpc": ("bits per character", lambda row: row["train_loss"] / math.log(2)),
-    "perplexity": ("perplexity per word", lambda row: math.exp(row["train_loss"])),
-}
-"""For each metric by which validation chooses: its axis, and its value over the training of an epoch."""
+METRICS = {"error": "error (%)", "bpc": "bits per character", "perplexity": "perplexity per word", "loss": "loss"}
+"""For each metric by which validation chooses: its axis."""
 
 MANY_EPOCHS = 30
 """With more of them, points are no longer marked one by one."""
@@ -33,17 +29,18 @@ MARKS = 24
 
 def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, metric: str = "error") -> None:
     """The learning curve by epoch: the metric while training and on validation, and the depth of credit assignment."""
-    axis, train = METRICS[metric]
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     marker = "o" if len(epochs) <= MANY_EPOCHS else None
-    above.plot(epochs, [train(row) for row in history], marker=marker, ms=3, label="training (while learning)")
+    if all(f"train_{metric}" in row for row in history):
+        train = [row[f"train_{metric}"] for row in history]
+        above.plot(epochs, train, marker=marker, ms=3, label="training (while learning)")
     above.plot(epochs, [row[f"valid_{metric}"] for row in history], marker=marker, ms=3, label="validation")
     best = min(history, key=lambda row: row[f"valid_{metric}"])
     chosen = best[f"valid_{metric}"]
     above.plot(best["epoch"], chosen, "k*", ms=11, label=f"chosen: {chosen:.2f}")
-    above.set(ylabel=axis, title=title)
+    above.set(ylabel=METRICS[metric], title=title)
     if metric == "error":
         above.set_ylim(0, None)
     above.grid(alpha=0.3)
@@ -82,7 +79,7 @@ def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
     every = [value for each in curves for seed in each.values for value in seed]
-    axes.set(ylabel=f"{METRICS[metric][0]} on validation", title=title)
+    axes.set(ylabel=f"{METRICS[metric]} on validation", title=title)
     if min(every) > 0 and max(every) > 10 * min(every):
         logarithmic(axes)
     for nth, each in enumerate(curves):

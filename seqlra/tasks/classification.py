@@ -32,7 +32,6 @@ class Classification:
     """
 
     selects = "error"
-    measures_error = True
     EVALUATION_ROWS = 2_000  # images that go through the network at once when a split is measured
 
     def __init__(self, images: ImageTask, batch_size: int, seed: int | Sequence[int]) -> None:
@@ -75,6 +74,10 @@ class Classification:
 
     def after(self, step: Step | Outcome) -> None:
         """Nothing: mini-batches of images do not depend on each other."""
+
+    def train_metrics(self, loss: float, mistakes: float) -> dict[str, float]:
+        """``loss`` and ``error``, as of `evaluate`."""
+        return {"loss": loss, "error": 100 * mistakes}
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Never: training goes on as long as it was asked to."""

@@ -68,6 +68,10 @@ class Labeled:
     def after(self, step: Step | Outcome) -> None:
         """Nothing: samples do not depend on each other."""
 
+    def train_metrics(self, loss: float, mistakes: float) -> dict[str, float]:
+        """``loss``; of classes also ``error``, as of `metrics_of`."""
+        return {"loss": loss, **({"error": 100 * mistakes} if self.measures_error else {})}
+
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Never: training goes on as long as it was asked to."""
         return False

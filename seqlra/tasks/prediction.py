@@ -93,7 +93,6 @@ class Prediction:
         self.length, self.tokens, self.seed = length, tokens, seed
         self.steps_per_epoch = (len(train) - 1) // length
         self.samples_per_step = length * train.shape[1]
-        self.measures_error = tokens != "vectors"
         self.selects = {"chars": "bpc", "words": "perplexity", "vectors": "loss"}[tokens]
         self._carried: dict[str, Tensor] = {}
 
@@ -113,6 +112,12 @@ class Prediction:
     def after(self, step: Step | Outcome) -> None:
         """Carry the state over to the next chunk."""
         self._carried = {name: state.clone() for name, state in step.carried.items()}
+
+    def train_metrics(self, loss: float, mistakes: float) -> dict[str, float]:
+        """``loss``; of tokens also ``bpc`` or ``perplexity``, and ``error``, as of `evaluate`."""
+        if self.tokens == "vectors":
+            return {"loss": loss}
+        return {"loss": loss, **in_units_of(self.tokens, loss), "error": 100 * mistakes}
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Never: training goes on as long as it was asked to."""

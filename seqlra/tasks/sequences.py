@@ -83,6 +83,10 @@ class LabeledSequences:
             raise SeqlraError("some targets are missing: give the output of the network the loss masked(...)")
         self._null = null_state(graph, self.batch_size)
 
+    def train_metrics(self, loss: float, mistakes: float) -> dict[str, float]:
+        """``loss``; of classes also ``error``, as of `evaluate`."""
+        return {"loss": loss, **({"error": 100 * mistakes} if self.data.loss == "cross-entropy" else {})}
+
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Whether these metrics of a split say that the task is solved; never for data of your own."""
         return bool(self.solved_below) and all(metrics[name] < bound for name, bound in self.solved_below.items())

@@ -21,13 +21,11 @@ class Task(Protocol):
         steps_per_epoch: mini-batches in one pass over the training split.
         samples_per_step: predictions in one mini-batch.
         selects: the metric (lower is better) by which validation chooses the weights.
-        measures_error: whether predictions are right or wrong; vectors as targets have only a distance.
     """
 
     steps_per_epoch: int
     samples_per_step: int
     selects: str
-    measures_error: bool
 
     def batch(self, step: int) -> tuple[Inputs, Tensor]:
         """The inputs and targets of update ``step``, counted from 0 over all epochs."""
@@ -38,6 +36,10 @@ class Task(Protocol):
     def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
         """Metrics over the whole of a split, "valid" or "test": one mapping for each model, in one pass for all; a
         graph without a stack is one model."""
+
+    def train_metrics(self, loss: float, mistakes: float) -> dict[str, float]:
+        """What `evaluate` measures, as far as updates show it while the network learns: from the mean ``loss`` and
+        the share of ``mistakes`` in [0, 1]."""
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Whether these metrics of validation say that there is nothing left to learn, so that training may end."""

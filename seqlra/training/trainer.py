@@ -285,9 +285,8 @@ class Trainer:
         """The same for one model, given the means of its `log` and its metrics on validation."""
         record, (loss, mistakes, depth) = self.records[model], means
         epoch = math.ceil(self.step / self.task.steps_per_epoch)
-        row: dict[str, Any] = {"epoch": epoch, "step": self.step, "train_loss": loss}
-        if self.task.measures_error:
-            row["train_error"] = 100 * mistakes
+        row: dict[str, Any] = {"epoch": epoch, "step": self.step}
+        row |= {f"train_{name}": value for name, value in self.task.train_metrics(loss, mistakes).items()}
         row |= {f"valid_{name}": value for name, value in valid.items()} | {"depth": depth}
         for callback in self.callbacks:
             row |= callback.metrics(self, model)

@@ -432,7 +432,7 @@ class TestInTraining:
         run = RunDirectory.create(tmp_path / "stopped")
 
         def stop(trainer: Trainer) -> None:
-            trainer._stop = trainer.step == 35
+            trainer.interrupted = trainer.step == 35
 
         with pytest.raises(Stopped):
             train(prepare([config]), run, watch=stop)
