@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from seqlra.engine.mirror import mirror, mirrored_connections
+from seqlra.engine.mirror import VECTORS, mirror, mirrored_connections
 from seqlra.errors import SeqlraError, unknown
 from seqlra.network.graph import Graph, Tensors
 
@@ -44,7 +44,7 @@ def initialize(
     feedback_std: float = 1.0,
     feedback: str = "gaussian",
     rule: Rule | None = None,
-    mirror_vectors: int = 10_000,
+    mirror_vectors: int = VECTORS,
 ) -> Graph:
     """Fill the parameters of a graph in place and return it. Biases start at 0.
 

@@ -31,7 +31,7 @@ CHUNKS = {"tiny_shakespeare": 313, "text-sample": 275}
 SIZES = (128, 256, 512)
 UPDATES = {"quick": 1000, "paper": 2500}
 """By scale."""
-LRA: dict[str, Any] = {"rule": "lra-fdbk", "feedback": "learned"}
+LRA: dict[str, Any] = {"rule": "lra-fdbk", "feedback": "learned", "mirror_vectors": 10_000}
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("LRA, learned E and F, whole walk", {**LRA, "window": "full"}),
     "window4": ("LRA, learned, window 4", {**LRA, "window": 4}),
@@ -39,7 +39,7 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "window0": ("LRA, learned, window 0", {**LRA, "window": 0}),
     "fixed": ("LRA, fixed E (the paper)", {"rule": "lra-fdbk", "feedback": "fixed"}),
     "diff": ("LRA-diff", {"rule": "lra-diff"}),
-    "fa": ("FA, learned", {"rule": "fa", "feedback": "learned"}),
+    "fa": ("FA, learned", {"rule": "fa", "feedback": "learned", "mirror_vectors": 10_000}),
     "bptt": ("BPTT", {"rule": "backprop"}),
 }
 """By the end of a cell's name: the words of a row, and the options that differ."""

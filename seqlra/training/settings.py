@@ -82,7 +82,7 @@ class Network(Checked):
     ] = "gaussian"
     mirror_vectors: Annotated[
         int, Field(ge=1), Option("Vectors of noise that a mirror sees before training.", NETWORK)
-    ] = 10_000
+    ] = 100_000  # seqlra.engine.mirror.VECTORS, without torch
     feedback_std: Annotated[float, Option("Standard deviation of gaussian error weights E.", NETWORK)] = 1.0
     init_from: Annotated[
         str | None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 import torch
 
 from seqlra import DirectFeedbackAlignment, Graph, LRAFeedback, SeqlraError, elman, initialize, mlp
-from seqlra.engine.mirror import mirror
+from seqlra.engine import mirror as mirror_module
+from seqlra.engine.mirror import VECTORS, mirror
 from seqlra.network.subgraph import Subgraph
+from seqlra.training.settings import Network
 
 
 def cosine(e: torch.Tensor, w: torch.Tensor) -> float:
@@ -26,7 +29,7 @@ def test_it_comes_to_be_the_transpose(f: str, g: str | None) -> None:
     assert many.shape == (6, 9)
     assert cosine(many, weight) > 0.999
     assert cosine(few, weight) < cosine(many, weight)
-    torch.testing.assert_close(many, weight.mT, rtol=0, atol=0.05)  # the size, too
+    torch.testing.assert_close(many, weight.mT, rtol=0, atol=0.03)  # the size, too
 
 
 @pytest.mark.parametrize("g", [None, "sign"])
@@ -83,3 +86,18 @@ def test_what_cannot_be_mirrored() -> None:
         initialize(graph, 0, feedback="mirror", rule=DirectFeedbackAlignment())
     with pytest.raises(SeqlraError, match="at least one vector"):
         initialize(graph, 0, feedback="mirror", mirror_vectors=0)
+
+
+def test_many_vectors_align_better_than_few_and_are_the_mean_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The angle to W^T is about sqrt(units / vectors) radians, however the vectors are split."""
+    weight = torch.randn(30, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for at_once in (10_000, 900):
+        monkeypatch.setattr(mirror_module, "AT_ONCE", at_once)
+        for vectors in (1_000, 9_500):
+            E = mirror(weight, Subgraph("a", 30, ["x"]), vectors, torch.Generator().manual_seed(2))
+            angle = torch.arccos((E * weight.mT).sum() / E.norm() / weight.norm())
+            assert float(angle) == pytest.approx((30 / vectors) ** 0.5, rel=0.2)
+
+
+def test_the_command_line_has_the_default_of_the_library() -> None:
+    assert inspect.signature(Network).parameters["mirror_vectors"].default == VECTORS

@@ -168,7 +168,7 @@ def test_the_step_size_with_the_least_error_on_validation_is_kept_and_taken(
         finished(store, sequence_text.cell("diff", size, updates=1000, lr=lr), 4, [2.0], "bpc")
     page = write(SequencesTuning(), store)
     assert page is not None
-    given = "--rule fa --feedback learned"
+    given = "--rule fa --feedback learned --mirror-vectors 10000"
     assert page.rows == [
         ("rule", "units", "lr 0.0025", "lr 0.005", "lr 0.01", "lr 0.02", "lr 0.04", "chosen", "options"),
         ("LRA-diff", "128", "-", "-", "3.000", "-", "-", "-", "--rule lra-diff"),
