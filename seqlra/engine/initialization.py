@@ -80,6 +80,7 @@ def initialize(
             _fill(graph.feedback, index, draw_feedback, _stream(own_seed, 1))
     for bias in graph.biases.values():
         bias.zero_()
+    graph.weights.filled = True
     return graph
 
 

@@ -38,6 +38,9 @@ class Graph(nn.Module):
             shapes differ, no output, an output that is read.
     """
 
+    unchecked = 3
+    """So many updates look at the values of their mini-batch first (`seqlra.engine.checks`)."""
+
     def __init__(self, nodes: Sequence[Input | Subgraph], stack: int | None = None) -> None:
         super().__init__()
         self.stack = () if stack is None else (stack,)
@@ -63,8 +66,14 @@ class Graph(nn.Module):
             SeqlraError: inputs that are missing, unknown, or of the wrong shape or type.
         """
         from seqlra.network.forward import ForwardPass  # which computes graphs, so it imports this file
+        from seqlra.network.values import explained
 
-        return ForwardPass(self, inputs).last_output
+        with explained(self, inputs):
+            return ForwardPass(self, inputs).last_output
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickling and copying keep: all but the routes, which are found again."""
+        return {**super().__getstate__(), "routes": {}}  # type: ignore[misc]
 
     def sharing(self, nodes: Sequence[Input | Subgraph]) -> Graph:
         """Another list of subgraphs over the same parameters, such as the same RNN unrolled over other steps.
@@ -198,6 +207,9 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
     ``nn.ParameterDict`` would do for parameters, but refuses names such as "keys" or "T".
     """
 
+    filled = False
+    """Whether somebody chose the values: `initialize`, a state that was loaded, or a first update that found some."""
+
     def __init__(self, trained: bool) -> None:
         super().__init__()
         self.trained = trained
@@ -227,6 +239,10 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
     def extra_repr(self) -> str:
         """A line for each tensor: its name and shape."""
         return "\n".join(f"{name}: {tuple(tensor.shape)}" for name, tensor in self.items())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.filled = self.filled or any(prefix + name in state_dict for name in self)
 
     __hash__ = nn.Module.__hash__
     __eq__ = nn.Module.__eq__

@@ -21,7 +21,7 @@ from torch import Tensor
 from seqlra.analysis.diagnostics import Averages, diagnose
 from seqlra.engine.compiled import CompiledUpdate
 from seqlra.engine.recorded import RecordedUpdate
-from seqlra.engine.tracing import NotTraceable, Outcome, TracedUpdate
+from seqlra.engine.tracing import Outcome, TracedUpdate
 from seqlra.engine.update import Step, update
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.network.graph import Graph
@@ -225,12 +225,7 @@ class Trainer:
     def _update(self, inputs: Inputs, targets: Tensor) -> Step | Outcome:
         to_diagnose = self.diagnose_every and self.step % self.diagnose_every == 0
         if self.traced is not None and not to_diagnose:
-            try:
-                return self.traced(inputs, targets)
-            except NotTraceable:
-                if self.compiled:  # which was asked for
-                    raise
-                self.traced = None
+            return self.traced(inputs, targets)
         step = update(self.graph, self.rule, inputs, targets)
         if to_diagnose:
             self.diagnostics.add(diagnose(step))
