@@ -107,15 +107,14 @@ class RecordedUpdate(TracedUpdate):
         try:
             recording = self._confirmed(given, trace, recording, memory)
             before.restore()
-            read = recording.run(state, given.tensors)
-            differs = not trace.draws_on_cuda and not after.is_like(_Snapshot(state), trace.results, read())
-            if differs:
+            results = recording.run(state, given.tensors)()
+            if not trace.draws_on_cuda and not after.is_like(_Snapshot(state), trace.results, results):
                 raise NotTraceable("an update that was recorded differs from the engine's")
         except NotTraceable as error:
             after.restore()
             self._refuse(str(error))
             return Outcome(lambda: trace.results, trace.carries)
-        return Outcome(read, recording.carries)
+        return Outcome(partial(self._still, self._count, results), recording.carries)
 
     def _confirmed(
         self, given: Given, trace: Trace, recording: Recording | None, memory: dict[str, object]
@@ -190,12 +189,17 @@ class RecordedUpdate(TracedUpdate):
             return partial(read, self._count)
 
         def read(count: int) -> Sequence[Tensor]:
-            if count != self._count:
-                raise SeqlraError("read the results of a recorded update before the next one")
+            self._still(count, ())
             outcome()
             return [tensor.clone() for tensor in replay.results]
 
         return run
+
+    def _still(self, count: int, results: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The results of an update, unless another one was made since."""
+        if count != self._count:
+            raise SeqlraError("read the results of a recorded update before the next one")
+        return results
 
 
 class _Snapshot:
