@@ -42,7 +42,7 @@ class CompiledUpdate(TracedUpdate):
             SeqlraError: as for `update`.
             NotTraceable: what the rule or a unit does depends on more than the shapes of the mini-batch.
         """
-        given = Given.of(inputs, targets)
+        given = Given(inputs, targets)
         state, key = self._state(), given.key
         with explained(self.graph, given.inputs, given.targets):
             if key not in self._runs:

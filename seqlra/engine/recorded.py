@@ -77,7 +77,7 @@ class RecordedUpdate(TracedUpdate):
         """
         if self.refused is not None:
             return update(self.graph, self.rule, inputs, targets)
-        given = Given.of(inputs, targets)
+        given = Given(inputs, targets)
         state, key = self._state(), given.key
         if self.refused is not None:
             return update(self.graph, self.rule, inputs, targets)

@@ -185,37 +185,28 @@ class TracedUpdate(ABC):
                     tensor.copy_(value)
 
 
-@dataclass(frozen=True)
 class Given:
-    """A mini-batch: ``inputs`` and ``targets`` as the engine takes them, and all their ``tensors`` in one list."""
+    """A mini-batch: ``inputs`` and ``targets`` as the engine takes them, all their ``tensors`` in one list, and as
+    ``key`` what mini-batches have in common that need the same operations."""
 
-    inputs: Named
-    targets: Named
-    names: tuple[tuple[str, ...] | None, ...]
-    tensors: list[Tensor]
+    __slots__ = ("inputs", "key", "targets", "tensors")
 
-    @classmethod
-    def of(cls, inputs: Named, targets: Named) -> Given:
-        """Of what the caller gave; arrays and lists become tensors."""
-        (names, batch), (target_names, target_tensors) = _flat(inputs), _flat(targets)
-        named = [
-            tensors[0] if own is None else dict(zip(own, tensors, strict=True))
-            for own, tensors in ((names, batch), (target_names, target_tensors))
-        ]
-        return cls(named[0], named[1], (names, target_names), [*batch, *target_tensors])
-
-    @property
-    def key(self) -> object:
-        """What mini-batches have in common that need the same operations."""
-        return (*self.names, *[(t.shape, t.dtype, t.device) for t in self.tensors])
+    def __init__(self, inputs: Any, targets: Any) -> None:
+        self.inputs, names, batch = _flat(inputs)
+        self.targets, target_names, target_tensors = _flat(targets)
+        self.tensors = [*batch, *target_tensors]
+        self.key = (names, target_names, *[(t.shape, t.dtype, t.device) for t in self.tensors])
 
 
-def _flat(given: Named) -> tuple[tuple[str, ...] | None, list[Tensor]]:
+def _flat(given: Any) -> tuple[Named, tuple[str, ...] | None, list[Tensor]]:
+    """What was given with arrays and lists as tensors, the names in it, and its tensors."""
     if isinstance(given, Tensor):
-        return None, [given]
-    if isinstance(given, Mapping):
-        return tuple(given), [tensor_of(each, name) for name, each in given.items()]
-    return None, [tensor_of(given)]
+        return given, None, [given]
+    if not isinstance(given, Mapping):
+        tensor = tensor_of(given)
+        return tensor, None, [tensor]
+    named = {name: tensor_of(each, name) for name, each in given.items()}
+    return named, tuple(named), list(named.values())
 
 
 class _Tracer(TorchDispatchMode):

@@ -48,12 +48,14 @@ def fit_input(name: str, given: Any, units: int, stack: tuple[int, ...], like: T
     tensor = _placed(f"input {name!r}", given, name, like)
     if is_tokens(tensor, stack):
         return tensor.long()
-    if tensor.dim() > 1 and tensor.shape[:-2] in ((), stack) and tensor.shape[-1] == units and not tensor.is_complex():
+    fits = tensor.dim() > 1 and tensor.shape[:-2] in ((), stack) and tensor.shape[-1] == units
+    if fits and tensor.is_floating_point():
         return tensor.to(like.dtype)
     axes = "(rows, " if not stack else f"(rows, {units}) or ({stack[0]}, rows, "
     raise SeqlraError(
         f"input {name!r} takes rows of {units} numbers, or one integer a row for tokens: {axes}{units}) or (rows,); "
         f"given: a tensor of shape {tuple(tensor.shape)} of {tensor.dtype}"
+        + ("; make it .float(), images / 255" if fits else "")
     )
 
 

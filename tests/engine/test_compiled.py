@@ -90,7 +90,7 @@ def test_units_that_draw_draw_anew_each_time_and_compiling_draws_nothing() -> No
     compiled, x, t = CompiledUpdate(graph, rule), torch.zeros(2, 5), torch.zeros(2, dtype=torch.long)
     before = torch.random.get_rng_state()
     with torch.no_grad():
-        compiled._prepare(compiled._traced_twice(Given.of(x, t), compiled._state()))
+        compiled._prepare(compiled._traced_twice(Given(x, t), compiled._state()))
     assert torch.equal(torch.random.get_rng_state(), before)
     seen = []
     for seed in (1, 1, 2):

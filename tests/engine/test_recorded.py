@@ -196,7 +196,7 @@ def test_recording_leaves_weights_memory_and_the_generator_alone() -> None:
     with torch.no_grad():
         state = recorded._state()
         with recorded.untouched(state):
-            trace = recorded._trace(Given.of(x, t), state)
+            trace = recorded._trace(Given(x, t), state)
         recorded._prepare(trace)
     assert_equal(graph.state_dict(), before)
     assert torch.equal(torch.random.get_rng_state(), random)
@@ -206,7 +206,7 @@ def test_a_buffer_serves_one_result_after_another() -> None:
     graph, _ = twins(lambda: mlp(5, [16] * 6, 3), LRAFeedback())
     recorded, x, t = RecordedUpdate(graph, LRAFeedback()), torch.randn(6, 5), torch.randint(3, (6,))
     with torch.no_grad():
-        trace = recorded._trace(Given.of(x, t), recorded._state())
+        trace = recorded._trace(Given(x, t), recorded._state())
         calls: Any = record(trace.module, [tensor.detach() for tensor in (*trace.state, *trace.batch)]).update
     results = [call.keywords["out"].data_ptr() for call in calls if "out" in call.keywords]
     assert len(set(results)) < len(results) / 2
