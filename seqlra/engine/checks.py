@@ -7,6 +7,20 @@ from typing import Any
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.network.values import wrong_values
+from seqlra.rules.base import Rule
+
+
+def demand_kinds(graph: Any, rule: Any) -> None:
+    """Raise `SeqlraError` unless it is a graph and a rule; no rule (None) will do."""
+    if not isinstance(graph, Graph):
+        given = "its list of subgraphs; Graph(...) makes one of it" if isinstance(graph, (list, tuple)) else _kind(graph)
+        raise SeqlraError(f"the first argument must be a seqlra.Graph, not {given}")
+    if not isinstance(rule, Rule) and rule is not None:
+        raise SeqlraError(f"the rule must be an object such as seqlra.LRAFeedback(), not {_kind(rule)}")
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.60} ({type(value).__name__})"
 
 
 def check_first(graph: Graph, inputs: Any, targets: Any) -> None:
@@ -18,6 +32,8 @@ def check_first(graph: Graph, inputs: Any, targets: Any) -> None:
     if not graph.unchecked:
         return
     _demand_filled(graph)
+    if any(parameter.is_inference() for parameter in graph.parameters()):
+        raise SeqlraError("the graph was made under torch.inference_mode and cannot be trained; make it outside")
     wrong = wrong_values(graph, inputs, targets)
     if wrong is not None:
         raise SeqlraError(wrong)

@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from seqlra.engine.checks import demand_kinds
 from seqlra.engine.update import Step, run_update
 from seqlra.errors import SeqlraError
 from seqlra.network.given import tensor_of
@@ -141,6 +142,7 @@ class TracedUpdate(ABC):
     """
 
     def __init__(self, graph: Graph, rule: Rule) -> None:
+        demand_kinds(graph, rule)
         if rule.skips:
             raise NotTraceable(
                 "skip looks at the data to leave samples out, which cannot be traced or compiled; accepted: one of them"

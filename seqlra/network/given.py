@@ -83,8 +83,8 @@ def _placed(what: str, given: Any, name: str, like: Tensor) -> Tensor:
         raise SeqlraError("the graph is on the meta device and has no numbers; graph.to_empty(...), then initialize it")
     if tensor.device != like.device:
         raise SeqlraError(f"{what} is on {tensor.device}, the graph on {like.device}; move one of them with .to()")
-    if tensor.layout != torch.strided:
-        raise SeqlraError(f"{what} is sparse; accepted: dense tensors, tensor.to_dense()")
+    if tensor.is_nested or tensor.layout != torch.strided:
+        raise SeqlraError(f"{what} is sparse or nested; accepted: dense tensors of one length")
     return tensor
 
 

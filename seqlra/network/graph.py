@@ -9,7 +9,7 @@ steps of one subgraph, which run as one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class Graph(nn.Module):
         self.weights, self.biases = Tensors(trained=True), Tensors(trained=True)
         self.feedback = Tensors(trained=False)
         self.rule_state, self.unit_state = Tensors(trained=False), Tensors(trained=False)
-        self.nodes = tuple(nodes)
+        self.nodes = _checked(nodes)
         self.inputs = tuple(node for node in self.nodes if isinstance(node, Input))
         self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
         self._check_names()
@@ -192,6 +192,14 @@ class Graph(nn.Module):
             held[name] = _zeros(name, shape)
         elif tuple(held[name].shape) != shape:
             raise SeqlraError(f"{name!r} is shared by connections of sizes {tuple(held[name].shape)} and {shape}")
+
+
+def _checked(nodes: Any) -> tuple[Input | Subgraph, ...]:
+    listed = tuple(nodes) if isinstance(nodes, Iterable) and not isinstance(nodes, (str, nn.Module)) else (nodes,)
+    for node in listed:
+        if not isinstance(node, (Input, Subgraph)):
+            raise SeqlraError(f"a graph is a list of Input and Subgraph, as from seqlra.mlp; given: {node!r:.60}")
+    return listed
 
 
 def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
@@ -68,9 +69,12 @@ def _wrong(
     what: str, kind: str, tensor: Tensor, units: int, graph: Graph, gaps: bool, indices: bool = True
 ) -> str | None:
     """What is wrong with one tensor; with ``gaps`` it may have NaN, or -100 in place of an index."""
-    if tensor.numel() == 0 or tensor.is_meta or tensor.is_complex():
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return f"{what} is sparse or nested; accepted: dense tensors of one length"
+    if tensor.is_complex() or tensor.is_meta or tensor.numel() == 0:
         return None
     if tensor.is_floating_point():
+        tensor = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # torch asks no byte whether it is finite
         bad = tensor.isinf() if gaps else ~tensor.isfinite()
         if not bad.any():
             return None

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass, rows_of
 from seqlra.network.given import fit_target
 from seqlra.network.layers import ConnectionOutOf, Layer
@@ -158,7 +159,8 @@ class BackwardPass:
             if sweep and (route is None or not route.through_time):
                 continue
             if route is None:
-                self.errors[i] = self.messages[i] = self.rule.output_error(self.view(i))
+                d = self._demand_rows(i, self.layers[i].steps, self.rule.output_error(self.view(i)))
+                self.errors[i] = self.messages[i] = d
             elif route.connections:
                 self.rows[i] = self.active[i] = None
                 self._hidden(i, route, before)
@@ -230,7 +232,19 @@ class BackwardPass:
     def _error(self, i: int, steps: range, messages: Messages) -> Tensor | tuple[Tensor, Tensor] | None:
         layer = self.receiving(i, steps, messages)
         incoming = self.rule.incoming(layer)
-        return None if incoming is None else self.rule.error(layer, incoming)
+        return None if incoming is None else self._demand_rows(i, len(steps), self.rule.error(layer, incoming))
+
+    def _demand_rows(self, i: int, steps: int, found: Any) -> Any:
+        """What a rule returned for steps of a layer, which torch would otherwise broadcast in silence."""
+        h, rows = self.forward.h[i], steps * self.forward.batch
+        for each in found if isinstance(found, tuple) else (found,):
+            if not isinstance(each, Tensor) or each.shape[-2:] != (rows, h.shape[-1]):
+                given = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+                raise SeqlraError(
+                    f"{type(self.rule).__name__} must return the error of layer {self.layers[i].name!r} "
+                    f"as ({rows}, {h.shape[-1]}), not {given}"
+                )
+        return found
 
     def _set(self, i: int, found: Tensor | tuple[Tensor, Tensor]) -> None:
         self.errors[i], self.messages[i] = found if isinstance(found, tuple) else (found, found)

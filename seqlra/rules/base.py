@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
@@ -51,6 +52,10 @@ class Rule(ABC):
     reduction: Literal["sum", "mean"] = "mean"
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value, kind = getattr(self, each.name), str(getattr(each.type, "__name__", each.type))
+            if kind.startswith(("float", "int")) and not (value is None and "None" in kind):
+                require(isinstance(value, (Real, Tensor)), f"{each.name} must be a number, not {value!r:.60}")
         require(self.reduction in ("sum", "mean"), f"reduction must be sum or mean, not {self.reduction!r}")
 
     @abstractmethod
