@@ -22,7 +22,7 @@ def tensor_of(given: Any, name: str | None = None) -> Tensor:
     what = "inputs and targets" if name is None else repr(name)
     try:
         array = np.asarray([each.numpy(force=True) for each in given] if _tensors(given) else given)
-        return torch.tensor(array) if array.dtype != np.bool_ else torch.tensor(array.astype(np.uint8))
+        return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
         raise SeqlraError(
             f"{what} must be a tensor, an array or a list of numbers; "
