@@ -6,11 +6,13 @@ Heavy imports (torch, datasets, matplotlib) wait inside the commands, so that ``
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 
 from seqlra.cli import bench, compare, data, evaluate, listing, reproduce, running, sample, train
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, SeqlraWarning
 
 app = typer.Typer(
     name="seqlra",
@@ -48,6 +50,15 @@ def options(
 
 def main() -> None:
     """The console script: errors that the user can fix are one line on standard error, and a status other than 0."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if issubclass(category, SeqlraWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            shown(message, category, *rest, **named)
+
+    warnings.showwarning = show
     try:
         app()
     except SeqlraError as error:

@@ -18,6 +18,7 @@ from seqlra.network.forward import ForwardPass, null_state
 from seqlra.network.graph import Graph
 from seqlra.network.losses import OutputLoss, asked, masked
 from seqlra.network.subgraph import Input, Subgraph
+from seqlra.tasks.guessing import guessing
 from seqlra.tasks.randomness import seeded
 
 
@@ -106,6 +107,12 @@ class LabeledSequences:
         names = ["error", "loss"] if self.measures_error else ["loss"]
         values = torch.stack([100 * wrong, loss][-len(names) :], -1) / count
         return [dict(zip(names, row, strict=True)) for row in values.view(-1, len(names)).tolist()]
+
+    def guess(self) -> dict[str, float]:
+        """The metrics on validation of whoever always gives the same answer; see `guessing`. Where a task has an error
+        of its own, only its loss."""
+        by_guess = guessing(self.data.part("valid").t)
+        return by_guess if self.wrong is most_likely_is_wrong else {"loss": by_guess["loss"]}
 
     def after(self, step: Step | Outcome) -> None:
         """Nothing: sequences do not depend on each other."""

@@ -26,6 +26,7 @@ from seqlra.engine.update import Step, update
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.rules import Rule
+from seqlra.tasks.guessing import warn_if_guessing
 from seqlra.tasks.task import Inputs, Task
 from seqlra.training import checkpoint
 from seqlra.training.optimizers import lr_at, stepper, with_rates
@@ -242,6 +243,8 @@ class Trainer:
         done = (self.step - 1) % len(self.log) + 1
         means = self.log[:done].mean(0).reshape(3, -1).T.tolist()
         valid = self.task.evaluate(self.graph, "valid")
+        if self.step <= self.task.steps_per_epoch:
+            warn_if_guessing(self.task, valid)
         for record, metrics, finite in zip(self.records, valid, self._weights_are_finite(), strict=True):
             if self.solved_at(record) is not None:  # what becomes of it in a stack no longer counts
                 continue

@@ -1,0 +1,61 @@
+"""Whether a network has learned anything: its metrics beside those of always giving the same answer.
+
+The answers are those of ``DummyClassifier`` and ``DummyRegressor`` of scikit-learn: the most frequent class, the
+frequencies of all classes, the mean.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from seqlra.errors import SeqlraWarning
+from seqlra.network.losses import asked
+from seqlra.tasks.task import Task
+
+MARGIN = 1e-3
+"""A share that nobody would call learning."""
+
+
+def guessing(targets: Tensor) -> dict[str, float]:
+    """The metrics of the best constant answer to these targets.
+
+    Args:
+        targets: class indices ``(...)`` or vectors ``(..., units)``; those that are missing do not count.
+
+    Returns:
+        The mean ``loss``, the cross-entropy in nats or half the squared distance; of classes also the ``error`` in
+        percent.
+    """
+    there = targets[asked(targets)].double() if targets.is_floating_point() else targets[asked(targets)]
+    if targets.is_floating_point():
+        return {"loss": 0.5 * (there - there.mean(0)).square().sum(-1).mean().item()}
+    shares = there.bincount().double() / there.numel()
+    return {"error": 100 * (1 - shares.max().item()), "loss": -torch.special.xlogy(shares, shares).sum().item()}
+
+
+def warn_if_guessing(task: Task, found: Sequence[Mapping[str, float]]) -> None:
+    """Say it once, as a warning, where models are no better than a constant answer in any metric.
+
+    Args:
+        task: its ``guess()`` gives the metrics of the constant answer on validation; tasks of your own may do without.
+        found: the metrics on validation, of each model.
+    """
+    guess = getattr(task, "guess", None)
+    by_guess: dict[str, float] = {} if guess is None else guess()
+    if not by_guess:
+        return
+    stuck = [each for each in found if all(each[name] >= (1 - MARGIN) * value for name, value in by_guess.items())]
+    if stuck:
+        name = task.selects if task.selects in by_guess else next(iter(by_guess))
+        who = "the network is" if len(found) == 1 else f"{len(stuck)} of {len(found)} networks are"
+        warnings.warn(
+            f"after the first epoch {who} no better than guessing (valid {name} {stuck[0][name]:.4g}; the best constant "
+            f"answer has {by_guess[name]:.4g}). With a long memory to learn that is normal; else look at the step size, "
+            "the bounds and the data",
+            SeqlraWarning,
+            stacklevel=2,
+        )
