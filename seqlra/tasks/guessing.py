@@ -16,8 +16,9 @@ from seqlra.errors import SeqlraWarning
 from seqlra.network.losses import asked
 from seqlra.tasks.task import Task
 
-MARGIN = 1e-3
-"""A share that nobody would call learning."""
+MARGIN, ERROR_MARGIN = 1e-3, 0.1
+"""By which share a loss and an error in percent must be better to be called learning. Random weights alone get some
+answers right, but no loss."""
 
 
 def guessing(targets: Tensor) -> dict[str, float]:
@@ -48,9 +49,10 @@ def warn_if_guessing(task: Task, found: Sequence[Mapping[str, float]]) -> None:
     by_guess: dict[str, float] = {} if guess is None else guess()
     if not by_guess:
         return
-    stuck = [each for each in found if all(each[name] >= (1 - MARGIN) * value for name, value in by_guess.items())]
+    bounds = {name: (1 - (ERROR_MARGIN if name == "error" else MARGIN)) * value for name, value in by_guess.items()}
+    stuck = [each for each in found if all(each[name] >= bound for name, bound in bounds.items())]
     if stuck:
-        name = task.selects if task.selects in by_guess else next(iter(by_guess))
+        name = next(name for name in by_guess if name != "error")
         who = "the network is" if len(found) == 1 else f"{len(stuck)} of {len(found)} networks are"
         warnings.warn(
             f"after the first epoch {who} no better than guessing (valid {name} {stuck[0][name]:.4g}; the best constant "

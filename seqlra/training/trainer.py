@@ -243,7 +243,7 @@ class Trainer:
         done = (self.step - 1) % len(self.log) + 1
         means = self.log[:done].mean(0).reshape(3, -1).T.tolist()
         valid = self.task.evaluate(self.graph, "valid")
-        if self.step <= self.task.steps_per_epoch:
+        if self.step == self.task.steps_per_epoch:
             warn_if_guessing(self.task, valid)
         for record, metrics, finite in zip(self.records, valid, self._weights_are_finite(), strict=True):
             if self.solved_at(record) is not None:  # what becomes of it in a stack no longer counts
