@@ -62,7 +62,7 @@ class RecordedUpdate(TracedUpdate):
 
     def __init__(self, graph: Graph, rule: Rule) -> None:
         super().__init__(graph, rule)
-        self.refused: str | None = None
+        self.refused: str | None = None if rule.repeats else f"{rule.name} says that it does not repeat"
         self._runs: dict[object, Recording] = {}
         self._grads: list[Tensor] = []
         self._places: list[int] = []
@@ -139,7 +139,7 @@ class RecordedUpdate(TracedUpdate):
             recording = self._runs[given.key] = Recording(self._prepare(trace), trace, trace.carries, count)
         recording.count += 1
         if recording.count == COMPARED:
-            recording.trace = None  # it holds every tensor of an update
+            recording.trace = None  # there is no further comparison
             self._moves = 0
         return recording
 

@@ -240,12 +240,20 @@ def memo() -> Change:
     return change
 
 
+def by_autograd(d: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = d.detach().requires_grad_()
+        return torch.autograd.grad(x.sin().sum(), x)[0]
+
+
 HARMLESS: dict[str, Callable[[], Change]] = {
     "a constant": lambda: lambda d: d * torch.tensor(0.5, dtype=d.dtype),
     "an array of its own": lambda: lambda d: d * torch.from_numpy(np.full(d.shape[-1], 0.5)),
     "a cached table": lambda: lambda d: d * table(d.shape[-1]),
     "a memo": memo,
     "detached": lambda: lambda d: d.detach() + d.data,
+    "rows in another order": lambda: lambda d: d[torch.randperm(6)],
+    "autograd": lambda: by_autograd,
     "torch's own draws": lambda: lambda d: d + torch.randn_like(d),
 }
 
