@@ -13,7 +13,9 @@ from seqlra.rules.base import Rule
 def demand_kinds(graph: Any, rule: Any) -> None:
     """Raise `SeqlraError` unless it is a graph and a rule; no rule (None) will do."""
     if not isinstance(graph, Graph):
-        given = "its list of subgraphs; Graph(...) makes one of it" if isinstance(graph, (list, tuple)) else _kind(graph)
+        given = (
+            "its list of subgraphs; Graph(...) makes one of it" if isinstance(graph, (list, tuple)) else _kind(graph)
+        )
         raise SeqlraError(f"the first argument must be a seqlra.Graph, not {given}")
     if not isinstance(rule, Rule) and rule is not None:
         raise SeqlraError(f"the rule must be an object such as seqlra.LRAFeedback(), not {_kind(rule)}")

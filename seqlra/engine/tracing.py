@@ -124,7 +124,7 @@ def same(one: Tensor, other: Tensor) -> bool:
     if one is other:
         return True
     alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
-    return alike and bool(((one == other) | ((one != one) & (other != other))).all())  # noqa: PLR0124
+    return alike and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 Run = Callable[[list[Tensor], list[Tensor]], Callable[[], Sequence[Tensor]]]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqlra.errors import SeqlraError
 from seqlra.engine.checks import check_first, demand_kinds
+from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass
 from seqlra.network.graph import Graph, grad_of
 from seqlra.network.losses import asked

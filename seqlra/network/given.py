@@ -1,4 +1,4 @@
-"""What a caller gives, as the tensors that a graph computes with: arrays, lists and other number types are converted."""
+"""What a caller gives, as the tensors that a graph computes with: arrays, lists and other types are converted."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Graph(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickling and copying keep: all but the routes, which are found again."""
-        return {**super().__getstate__(), "routes": {}}  # type: ignore[misc]
+        return {**self.__dict__, "routes": {}}
 
     def sharing(self, nodes: Sequence[Input | Subgraph]) -> Graph:
         """Another list of subgraphs over the same parameters, such as the same RNN unrolled over other steps.

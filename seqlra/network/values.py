@@ -36,7 +36,8 @@ def raise_explained(error: Exception, graph: Graph, inputs: Any, targets: Any = 
     if "device-side assert" in str(error):  # after which nothing can be read from the device
         units = ", ".join(f"{name} 0 to {n - 1}" for name, n in _index_units(graph).items())
         raise SeqlraError(
-            f"CUDA met an index out of range, in this mini-batch or an earlier one; accepted as tokens or classes: {units}"
+            "CUDA met an index out of range, in this mini-batch or an earlier one; "
+            f"accepted as tokens or classes: {units}"
         ) from error
     wrong = wrong_values(graph, inputs, targets)
     raise (error if wrong is None else SeqlraError(wrong)) from (None if wrong is None else error)

@@ -55,9 +55,9 @@ def warn_if_guessing(task: Task, found: Sequence[Mapping[str, float]]) -> None:
         name = next(name for name in by_guess if name != "error")
         who = "the network is" if len(found) == 1 else f"{len(stuck)} of {len(found)} networks are"
         warnings.warn(
-            f"after the first epoch {who} no better than guessing (valid {name} {stuck[0][name]:.4g}; the best constant "
-            f"answer has {by_guess[name]:.4g}). With a long memory to learn that is normal; else look at the step size, "
-            "the bounds and the data",
+            f"after the first epoch {who} no better than guessing (valid {name} {stuck[0][name]:.4g}; "
+            f"the best constant answer has {by_guess[name]:.4g}). With a long memory to learn that is normal; "
+            "else look at the step size, the bounds and the data",
             SeqlraWarning,
             stacklevel=2,
         )

@@ -137,7 +137,6 @@ class Prediction:
         with seeded(self.seed, series[0].device):
             return measure(graph, series, self.unroll, self.length, self.tokens)
 
-
     def guess(self) -> dict[str, float]:
         """The metrics on validation of whoever always gives the same answer; see `guessing`."""
         by_guess = guessing(torch.cat([series[1:].flatten(0, 1) for series in self.held_out["valid"]]))

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import assert_same, filled, small_mlp, updates
-from torch import Tensor
 
 from seqlra import (
     Graph,
@@ -238,64 +237,19 @@ def test_modes_of_torch(way: Any) -> None:
     outside = classes()
     with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(SeqlraError, match="autocast does not go"):
         way(classes(), X, T)
-    with torch.inference_mode(), pytest.raises(SeqlraError, match="under torch.inference_mode there are no gradients"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(SeqlraError, match=r"under torch\.inference_mode there are no gradients"),
+    ):
         way(outside, X, T)
     with torch.inference_mode():
         inside = classes()
-    with pytest.raises(SeqlraError, match="made under torch.inference_mode"):
+    with pytest.raises(SeqlraError, match=r"made under torch\.inference_mode"):
         way(inside, X, T)
     with torch.inference_mode():
         torch.testing.assert_close(outside(X), classes()(X))
     with torch.enable_grad():
         way(classes(), X, T)
-
-
-# a graph that was never initialized
-
-
-def zeros() -> Graph:
-    return Graph(small_mlp())
-
-
-def test_a_graph_that_was_never_initialized_does_not_train() -> None:
-    for way in (directly, recorded):
-        with pytest.raises(SeqlraError, match=r"never initialized.*initialize\(graph, seed=0\)"):
-            way(zeros().float(), X, T)
-
-
-def by_hand(graph: Graph) -> Graph:
-    with torch.no_grad():
-        graph.weights["W2"][0, 0] = 1
-    return graph
-
-
-def loaded(graph: Graph) -> Graph:
-    graph.load_state_dict(zeros().state_dict())
-    return graph
-
-
-CHOSEN: dict[str, Callable[[], Graph]] = {
-    "asked for": lambda: initialize(zeros(), 0, weights="zeros", feedback_std=0.0),
-    "feedback": lambda: initialize(zeros(), 0, weights="zeros"),
-    "by hand": lambda: by_hand(zeros()),
-    "feedback by hand": lambda: by_hand_feedback(zeros()),
-    "loaded": lambda: loaded(zeros()),
-    "a copy": lambda: copy.deepcopy(initialize(zeros(), 0, weights="zeros", feedback_std=0.0)),
-    "pickled": lambda: pickle.loads(pickle.dumps(initialize(zeros(), 0, weights="zeros", feedback_std=0.0))),
-    "shared": lambda: initialize(zeros(), 0, weights="zeros", feedback_std=0.0).sharing(small_mlp()),
-}
-
-
-def by_hand_feedback(graph: Graph) -> Graph:
-    graph.feedback["E2"][0, 0] = 1
-    return graph
-
-
-@pytest.mark.parametrize("make", CHOSEN.values(), ids=CHOSEN.keys())
-def test_zeros_that_somebody_chose_train(make: Callable[[], Graph]) -> None:
-    graph = make().float()
-    update(graph, RULE, X, T)
-    assert updates(graph)["biases.b4"].any()
 
 
 # tensors that move
@@ -329,11 +283,15 @@ def test_a_recording_follows_tensors_that_move(what: str) -> None:
 def test_gradients_that_move_at_every_update_end_recording_in_words() -> None:
     graph, plain = classes(), classes()
     one = RecordedUpdate(graph, RULE)
-    with pytest.warns(UserWarning, match="move to other memory all the time"):
+
+    def ten_updates() -> None:
         for _ in range(10):
             one(X, T)
             for p in graph.parameters():
                 p.grad.data = p.grad.clone() * 2  # type: ignore[union-attr]
+
+    with pytest.warns(UserWarning, match="move to other memory all the time"):
+        ten_updates()
     one(X, T)
     update(plain, RULE, X, T)
     assert_same(updates(graph), updates(plain), 1e-6)
@@ -371,18 +329,3 @@ def test_a_graph_that_trained_is_saved_pickled_and_copied(again: Callable[[Graph
         update(each, rule, X + 1, T)
     assert_same(updates(other), updates(graph), 1e-6)
     assert all(a.data_ptr() != b.data_ptr() for a, b in zip(graph.parameters(), other.parameters(), strict=True))
-
-
-# a rule of one's own that returns another shape
-
-
-@pytest.mark.parametrize("shape", [(1, 4), (6, 1), (4,), (3, 4)])
-def test_an_error_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
-    class Wrong(LRAFeedback):
-        def error(self, layer: Any, incoming: Tensor) -> Any:
-            return incoming.new_ones(shape)
-
-    graph = initialize(Graph([Input("x", 5), Subgraph("a", 4, ["x"]), Subgraph("o", 3, ["a"], loss="cross-entropy")]), 0)
-    says = r"Wrong must return the error of layer 'a' as \(6, 4\), not \("
-    with pytest.raises(SeqlraError, match=says):
-        update(graph.float(), Wrong(), X, T)
