@@ -16,6 +16,10 @@ class Diverged(SeqlraError):
     """Training met NaN or infinity; the message names the step."""
 
 
+class SeqlraWarning(UserWarning):
+    """Something that works, but not as one may think. The command line prints it on one line and goes on."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of another library's error, cut to fit one of our lines."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]

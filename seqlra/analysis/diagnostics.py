@@ -64,6 +64,8 @@ def diagnose(step: Step) -> Diagnosis:
     Raises:
         SeqlraError: a parameter has no update in ``p.grad``.
     """
+    if not isinstance(step, Step):
+        raise SeqlraError(f"diagnose takes the step that seqlra.update returned, not {type(step).__name__}")
     backward, graph = step.backward, step.forward.graph
     # the same reduction, so that equal updates are equal bit for bit
     backprop = BackwardPass(Backprop(reduction=backward.rule.reduction), step.forward, _targets(backward))

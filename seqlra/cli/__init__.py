@@ -6,11 +6,15 @@ Heavy imports (torch, datasets, matplotlib) wait inside the commands, so that ``
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import typer
 
 from seqlra.cli import bench, compare, data, evaluate, listing, reproduce, running, sample, train
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, SeqlraWarning
 
 app = typer.Typer(
     name="seqlra",
@@ -45,10 +49,22 @@ def options(
     """Options of every command."""
 
 
+def _show_warning(
+    shown: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **named: Any
+) -> None:
+    """Our warnings on one line on standard error, those of others as they are."""
+    if issubclass(category, SeqlraWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        shown(message, category, *rest, **named)
+
+
 def main() -> None:
     """The console script: errors that the user can fix are one line on standard error, and a status other than 0."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            app()
     except SeqlraError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -108,6 +108,9 @@ class SequenceSplits:
                 f"and outputs at the same steps; given: {given}"
             )
 
+        if not all(bool(part.x.isfinite().all()) and not part.t.isinf().any() for part in self._parts):
+            raise SeqlraError("the inputs of sequences have NaN or infinity in them, or their targets have infinity")
+
     @property
     def _parts(self) -> tuple[Sequences, Sequences, Sequences]:
         return self.train, self.valid, self.test

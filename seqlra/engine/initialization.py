@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from seqlra.engine.checks import demand_kinds
 from seqlra.engine.mirror import VECTORS, mirror, mirrored_connections
 from seqlra.errors import SeqlraError, unknown
 from seqlra.network.graph import Graph, Tensors
@@ -64,8 +66,9 @@ def initialize(
         SeqlraError: an unknown initialization, a rule that is not defined for the graph, a negative standard
             deviation, or a number of seeds that is not the stack's.
     """
+    demand_kinds(graph, rule)
     _check(weights, std, feedback, feedback_std, mirror_vectors)
-    seeds = [seed] if isinstance(seed, int) else list(seed)
+    seeds = _seeds(seed)
     if len(seeds) != (graph.stack[0] if graph.stack else 1):
         raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
     if rule is not None:
@@ -80,6 +83,7 @@ def initialize(
             _fill(graph.feedback, index, draw_feedback, _stream(own_seed, 1))
     for bias in graph.biases.values():
         bias.zero_()
+    graph.weights.filled = True
     return graph
 
 
@@ -92,6 +96,17 @@ def _check(weights: str, std: float, feedback: str, feedback_std: float, mirror_
         raise SeqlraError(f"a mirror needs at least one vector of noise, not {mirror_vectors}")
     if std < 0 or feedback_std < 0:
         raise SeqlraError(f"standard deviations must not be negative: {std}, {feedback_std}")
+
+
+def _seeds(seed: Any) -> list[int]:
+    """One seed or several as a list of whole numbers that torch's generators take."""
+    try:
+        seeds = [operator.index(each) for each in (seed if isinstance(seed, Iterable) else [seed])]
+    except TypeError:
+        seeds = []
+    if not seeds or not all(abs(each) < 2**62 for each in seeds):
+        raise SeqlraError(f"a seed is a whole number under 2^62, one for each model of a stack; given: {seed!r:.60}")
+    return seeds
 
 
 Draw = Callable[[str, torch.Size, torch.Generator], Tensor]

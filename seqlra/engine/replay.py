@@ -170,7 +170,7 @@ def _bound(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
 def _into(op: OpOverload) -> tuple[OpOverload, list[str]] | None:
     """The form of an operation that writes into given tensors, and their names there; None: it has none."""
     signature = [(a.name, str(a.type)) for a in op._schema.arguments]
-    for overload in map(op.overloadpacket.__getattr__, op.overloadpacket.overloads()):
+    for overload in (getattr(op.overloadpacket, name) for name in op.overloadpacket.overloads()):
         arguments = overload._schema.arguments
         names = [a.name for a in arguments if a.is_out]
         if names and [(a.name, str(a.type)) for a in arguments if not a.is_out] == signature:

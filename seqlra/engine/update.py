@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqlra.engine.checks import check_first, demand_kinds
+from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass
 from seqlra.network.graph import Graph, grad_of
 from seqlra.network.losses import asked
 from seqlra.network.scalars import ones
+from seqlra.network.values import explained
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import Rule
 from seqlra.rules.views import Selection
@@ -94,8 +97,20 @@ def update(
             vectors ``(rows, units)``; a mapping by name where there are several outputs.
 
     Raises:
-        SeqlraError: inputs or targets that do not fit the graph.
+        SeqlraError: inputs or targets that do not fit the graph, or a graph that was never initialized.
     """
+    demand_kinds(graph, rule)
+    check_first(graph, inputs, targets)
+    with explained(graph, inputs, targets):
+        return run_update(graph, rule, inputs, targets)
+
+
+def run_update(
+    graph: Graph, rule: Rule, inputs: Tensor | Mapping[str, Tensor], targets: Tensor | Mapping[str, Tensor]
+) -> Step:
+    """`update` itself, without a look at values."""
+    if torch.is_inference_mode_enabled():
+        raise SeqlraError("under torch.inference_mode there are no gradients to train with; accepted: torch.no_grad")
     forward = ForwardPass(graph, inputs)
     backward = BackwardPass(rule, forward, targets)
     updates_of(backward, grad_of)

@@ -5,11 +5,12 @@ They return an ordinary list, which you may look at, change, or write by hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from seqlra.errors import SeqlraError
 from seqlra.network.losses import LocalLoss, OutputLoss
-from seqlra.network.subgraph import Connection, Input, Subgraph
+from seqlra.network.subgraph import Connection, Input, Subgraph, whole
 from seqlra.network.units import Activation, Discretizer
 
 
@@ -32,6 +33,7 @@ def mlp(
         activation, discretizer, loss: ``f``, ``g`` and the local loss of every hidden subgraph.
         output: the loss of the last subgraph, which brings its own ``f``.
     """
+    hidden = _sizes(hidden)
     nodes: list[Input | Subgraph] = [Input("x", inputs)]
     for layer, units in enumerate([*hidden, classes], start=1):
         feedback = None if layer == 1 else f"E{layer}"
@@ -78,7 +80,8 @@ def elman(
     Raises:
         SeqlraError: no layer, no step, or outputs at no step or at steps that do not exist.
     """
-    if steps < 1 or not hidden:
+    hidden = _sizes(hidden)
+    if whole("steps", steps) < 1 or not hidden:
         raise SeqlraError(f"an Elman network needs at least one step and one layer, not {steps} and {len(hidden)}")
     asked = _steps_with_outputs(steps, outputs_at)
     layers = [""] if len(hidden) == 1 else [str(number) for number in range(1, len(hidden) + 1)]
@@ -95,6 +98,12 @@ def elman(
         if t in asked:
             nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))
     return nodes
+
+
+def _sizes(hidden: Any) -> Sequence[int]:
+    if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+        raise SeqlraError(f"hidden takes a list with the units of each hidden layer, such as [128, 64], not {hidden!r}")
+    return list(hidden)
 
 
 def _steps_with_outputs(steps: int, outputs_at: Sequence[int] | None) -> set[int]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
+from seqlra.network.given import fit_input
 from seqlra.network.graph import Graph
 from seqlra.network.layers import Buffer, ConnectionInto, Layer
 
@@ -24,7 +26,8 @@ class ForwardPass:
         graph: the graph.
         inputs: the rows of each input: ``(batch, units)`` for ``"x"``; ``(T * batch, units)``, under the name
             ``"x"``, for ``"x[1]" .. "x[T]"``. A leading stack axis is allowed. Tokens are integers without
-            the last axis. A single tensor is enough where the graph has one kind of input.
+            the last axis. A single tensor is enough where the graph has one kind of input. Arrays, lists and other
+            types of numbers are converted.
 
     Attributes:
         h, z: for each layer of the graph, its pre-activations and outputs, ``(*stack, rows, units)``.
@@ -37,11 +40,16 @@ class ForwardPass:
     def __init__(self, graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> None:
         self.graph = graph
         wanted, allocated = graph.layout.given, graph.layout.allocated
-        given = _named(inputs, wanted)
+        _demand_plain_mode()
+        like = next(graph.parameters())
+        given = {
+            name: fit_input(name, tensor, wanted[name].units, graph.stack, like)
+            for name, tensor in _named(inputs, wanted).items()
+        }
         first = next(iter(wanted))
         self.batch = _rows(given[first]) // len(wanted[first].inputs)
         for name, buffer in wanted.items():
-            _check(name, given[name], buffer, self.batch, graph)
+            _check(name, given[name], buffer, self.batch)
         # z* of every buffer, all its blocks under each other; inputs that nothing else shares are their own buffer
         self._store = {name: tensor for name, tensor in given.items() if name not in allocated}
         for name, buffer in allocated.items():
@@ -185,25 +193,24 @@ def rows_of(tensor: Tensor, rows: slice) -> Tensor:
     return tensor if rows.start == 0 and rows.stop == tensor.shape[-2] else tensor[..., rows, :]
 
 
-def _named(inputs: Tensor | Mapping[str, Tensor], wanted: Mapping[str, Buffer]) -> dict[str, Tensor]:
-    given = {next(iter(wanted)): inputs} if isinstance(inputs, Tensor) else dict(inputs)
+def _named(inputs: Any, wanted: Mapping[str, Buffer]) -> dict[str, Any]:
+    given = dict(inputs) if isinstance(inputs, Mapping) else {next(iter(wanted)): inputs}
     if set(given) != set(wanted):
-        raise SeqlraError(f"the graph reads the inputs {', '.join(wanted)}; given: {', '.join(given)}")
+        raise SeqlraError(f"the graph reads the inputs {', '.join(wanted)}; given: {', '.join(map(str, given))}")
     return given
 
 
-def _check(name: str, tensor: Tensor, buffer: Buffer, batch: int, graph: Graph) -> None:
-    dtype, vectors = next(graph.parameters()).dtype, tensor.dtype.is_floating_point
-    if vectors and tensor.dtype != dtype:
-        raise SeqlraError(f"input {name!r} is {tensor.dtype}, the graph {dtype}; convert one with .to()")
-    own_axes = 2 if vectors else 1
-    if tensor.shape[:-own_axes] not in ((), graph.stack) or (vectors and tensor.shape[-1] != buffer.units):
-        raise SeqlraError(
-            f"input {name!r} takes rows of {buffer.units} numbers, or one integer a row for tokens; "
-            f"given: a tensor of shape {tuple(tensor.shape)} of {tensor.dtype}"
-        )
+def _check(name: str, tensor: Tensor, buffer: Buffer, batch: int) -> None:
     if _rows(tensor) != batch * len(buffer.inputs) or batch == 0:
         raise SeqlraError(f"input {name!r} needs {len(buffer.inputs)} x {batch} rows; given: {_rows(tensor)}")
+
+
+def _demand_plain_mode() -> None:
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        raise SeqlraError(
+            "torch.autocast does not go with seqlra; leave it, and choose faster products by "
+            "torch.set_float32_matmul_precision"
+        )
 
 
 def _rows(tensor: Tensor) -> int:

@@ -9,7 +9,7 @@ steps of one subgraph, which run as one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,13 +38,16 @@ class Graph(nn.Module):
             shapes differ, no output, an output that is read.
     """
 
+    unchecked = 3
+    """So many updates look at the values of their mini-batch first (`seqlra.engine.checks`)."""
+
     def __init__(self, nodes: Sequence[Input | Subgraph], stack: int | None = None) -> None:
         super().__init__()
         self.stack = () if stack is None else (stack,)
         self.weights, self.biases = Tensors(trained=True), Tensors(trained=True)
         self.feedback = Tensors(trained=False)
         self.rule_state, self.unit_state = Tensors(trained=False), Tensors(trained=False)
-        self.nodes = tuple(nodes)
+        self.nodes = _checked(nodes)
         self.inputs = tuple(node for node in self.nodes if isinstance(node, Input))
         self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
         self._check_names()
@@ -63,8 +66,14 @@ class Graph(nn.Module):
             SeqlraError: inputs that are missing, unknown, or of the wrong shape or type.
         """
         from seqlra.network.forward import ForwardPass  # which computes graphs, so it imports this file
+        from seqlra.network.values import explained
 
-        return ForwardPass(self, inputs).last_output
+        with explained(self, inputs):
+            return ForwardPass(self, inputs).last_output
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickling and copying keep: all but the routes, which are found again."""
+        return {**self.__dict__, "routes": {}}
 
     def sharing(self, nodes: Sequence[Input | Subgraph]) -> Graph:
         """Another list of subgraphs over the same parameters, such as the same RNN unrolled over other steps.
@@ -185,6 +194,14 @@ class Graph(nn.Module):
             raise SeqlraError(f"{name!r} is shared by connections of sizes {tuple(held[name].shape)} and {shape}")
 
 
+def _checked(nodes: Any) -> tuple[Input | Subgraph, ...]:
+    listed = tuple(nodes) if isinstance(nodes, Iterable) and not isinstance(nodes, (str, nn.Module)) else (nodes,)
+    for node in listed:
+        if not isinstance(node, (Input, Subgraph)):
+            raise SeqlraError(f"a graph is a list of Input and Subgraph, as from seqlra.mlp; given: {node!r:.60}")
+    return listed
+
+
 def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:
     try:
         return torch.zeros(shape)
@@ -197,6 +214,9 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
 
     ``nn.ParameterDict`` would do for parameters, but refuses names such as "keys" or "T".
     """
+
+    filled = False
+    """Whether somebody chose the values: `initialize`, a state that was loaded, or a first update that found some."""
 
     def __init__(self, trained: bool) -> None:
         super().__init__()
@@ -227,6 +247,10 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
     def extra_repr(self) -> str:
         """A line for each tensor: its name and shape."""
         return "\n".join(f"{name}: {tuple(tensor.shape)}" for name, tensor in self.items())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.filled = self.filled or any(prefix + name in state_dict for name in self)
 
     __hash__ = nn.Module.__hash__
     __eq__ = nn.Module.__eq__

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from seqlra.errors import SeqlraError
 from seqlra.network.losses import OUTPUT_LOSSES, LocalLoss, OutputLoss, local_loss, output_loss
 from seqlra.network.units import Activation, Discretizer, activation, discretizer
+
+
+def whole(what: str, number: Any) -> int:
+    """A whole number as it is.
+
+    Raises:
+        SeqlraError: it is something else.
+    """
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise SeqlraError(f"{what} must be a whole number, not {number!r:.60}") from None
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ class Subgraph:
         is_output = isinstance(loss, OutputLoss) or loss in OUTPUT_LOSSES
         if is_output and (f is not None or g is not None):
             raise SeqlraError(f"subgraph {name!r} is an output: its f belongs to its loss and it has no g")
-        if units < 1:
+        if whole(f"subgraph {name!r}: units", units) < 1:
             raise SeqlraError(f"subgraph {name!r} needs at least one unit, not {units}")
         fields = {
             "name": name,

@@ -9,11 +9,14 @@ step t - w.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass, rows_of
+from seqlra.network.given import fit_target
 from seqlra.network.layers import ConnectionOutOf, Layer
 from seqlra.network.losses import OutputLoss, asked
 from seqlra.rules.base import Rule, require
@@ -174,7 +177,8 @@ class BackwardPass:
             if self.sweep and (route is None or not route.through_time):
                 continue
             if route is None:
-                self.errors[i] = self.messages[i] = self.rule.output_error(self.view(i))
+                d = self._demand_rows(i, self.layers[i].steps, self.rule.output_error(self.view(i)))
+                self.errors[i] = self.messages[i] = d
             elif route.connections:
                 self.rows[i] = self.active[i] = None
                 self._hidden(i, route, before)
@@ -246,7 +250,19 @@ class BackwardPass:
     def _error(self, i: int, steps: range, messages: Messages) -> Tensor | tuple[Tensor, Tensor] | None:
         layer = self.receiving(i, steps, messages)
         incoming = self.rule.incoming(layer)
-        return None if incoming is None else self.rule.error(layer, incoming)
+        return None if incoming is None else self._demand_rows(i, len(steps), self.rule.error(layer, incoming))
+
+    def _demand_rows(self, i: int, steps: int, found: Any) -> Any:
+        """What a rule returned for steps of a layer, which torch would otherwise broadcast in silence."""
+        h, rows = self.forward.h[i], steps * self.forward.batch
+        for each in found if isinstance(found, tuple) else (found,):
+            if not isinstance(each, Tensor) or each.shape[-2:] != (rows, h.shape[-1]):
+                given = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+                raise SeqlraError(
+                    f"{type(self.rule).__name__} must return the error of layer {self.layers[i].name!r} "
+                    f"as ({rows}, {h.shape[-1]}), not {given}"
+                )
+        return found
 
     def _set(self, i: int, found: Tensor | tuple[Tensor, Tensor]) -> None:
         self.errors[i], self.messages[i] = found if isinstance(found, tuple) else (found, found)
@@ -290,23 +306,20 @@ class BackwardPass:
         selection = self.rows[i]
         return selection is not None and len(selection) == 0
 
-    def _output_targets(self, targets: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
+    def _output_targets(self, targets: Any) -> list[Tensor]:
         names = [layer.name for layer in self.layers if layer.subgraph.is_output]
-        given = dict.fromkeys(names, targets) if isinstance(targets, Tensor) else dict(targets)
-        require(set(given) == set(names), f"the graph has the outputs {', '.join(names)}; targets: {', '.join(given)}")
+        given = dict(targets) if isinstance(targets, Mapping) else dict.fromkeys(names, targets)
+        wrong = f"the graph has the outputs {', '.join(names)}; targets: {', '.join(map(str, given))}"
+        require(set(given) == set(names), wrong)
         nothing = self.forward.h[0].new_empty(0)
         return [self._of_layer(given[a.name], a) if a.subgraph.is_output else nothing for a in self.layers]
 
-    def _of_layer(self, target: Tensor, layer: Layer) -> Tensor:
+    def _of_layer(self, given: Any, layer: Layer) -> Tensor:
         """The part of an output's targets that is for one of its layers, checked."""
-        loss, vectors = layer.subgraph.loss, target.dtype.is_floating_point
+        loss, units = layer.subgraph.loss, layer.subgraph.units
         assert isinstance(loss, OutputLoss)
-        units, wanted = layer.subgraph.units, self.graph.layout.buffers[layer.name].blocks * self.forward.batch
-        fits = target.dim() == (2 if vectors else 1) or target.shape[:1] == self.graph.stack
-        fits = fits and (target.shape[-1] == units if vectors and target.dim() > 1 else not vectors and loss.classes)
-        kinds = f"vectors of {units}" + (" or class indices (integers)" if loss.classes else "")
-        given = f"{tuple(target.shape)} of {target.dtype}"
-        require(fits, f"the output {layer.name!r} takes {kinds} as targets; given: {given}")
+        target = fit_target(layer.name, given, units, self.graph.stack, loss.classes, self.forward.h[0])
+        vectors, wanted = target.is_floating_point(), self.graph.layout.buffers[layer.name].blocks * self.forward.batch
         rows = target.shape[-2] if vectors else target.shape[-1]
         require(rows == wanted, f"the output {layer.name!r} has {wanted} rows; its targets have {rows}")
         here = self.forward.rows(layer.blocks)

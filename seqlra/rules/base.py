@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
@@ -40,7 +41,8 @@ class Rule(ABC):
 
     ``reduction`` says whether an update is the sum over the predictions of a mini-batch or their mean. ``repeats`` says
     whether the rule calls the same operations for every mini-batch of a shape, so that training may record them once; a
-    rule whose Python depends on more than shapes (a counter, for example) sets it to False. ``per_model`` names the
+    rule whose Python depends on more than shapes (a counter, for example) may set it to False. What cannot be recorded
+    is noticed in most cases, and a warning says so. ``per_model`` names the
     settings that may be a tensor ``(models, 1, 1)``, one value for each model of a stack.
     """
 
@@ -51,6 +53,10 @@ class Rule(ABC):
     reduction: Literal["sum", "mean"] = "mean"
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value, kind = getattr(self, each.name), str(getattr(each.type, "__name__", each.type))
+            if kind.startswith(("float", "int")) and not (value is None and "None" in kind):
+                require(isinstance(value, (Real, Tensor)), f"{each.name} must be a number, not {value!r:.60}")
         require(self.reduction in ("sum", "mean"), f"reduction must be sum or mean, not {self.reduction!r}")
 
     @abstractmethod

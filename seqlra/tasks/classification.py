@@ -12,6 +12,7 @@ from seqlra.engine.tracing import Outcome
 from seqlra.engine.update import Step
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
+from seqlra.tasks.guessing import guessing
 from seqlra.tasks.randomness import order_of, seeded
 
 
@@ -68,6 +69,11 @@ class Classification:
                 loss -= of_truth.clamp(min=1e-38).log().sum(-1)
         both = torch.stack([100 * wrong.double(), loss.double()], -1) / len(data)
         return [{"error": error, "loss": nats} for error, nats in both.view(-1, 2).tolist()]
+
+    def guess(self) -> dict[str, float]:
+        """The metrics on validation of whoever always gives the same answer; see `guessing`."""
+        valid = self.images.valid
+        return guessing(valid.t if valid.rows is None else valid.t[valid.rows])
 
     def start(self, graph: Graph) -> None:
         """Nothing: images have no state."""

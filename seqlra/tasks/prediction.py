@@ -19,6 +19,7 @@ from seqlra.network.forward import ForwardPass, null_state
 from seqlra.network.graph import Graph
 from seqlra.network.losses import OutputLoss
 from seqlra.network.subgraph import Input, Subgraph
+from seqlra.tasks.guessing import guessing
 from seqlra.tasks.randomness import seeded
 
 Unroll = Callable[[int], Sequence[Input | Subgraph]]
@@ -72,7 +73,7 @@ class Prediction:
         seed: seed of the draws of stochastic units when a series is measured.
 
     Raises:
-        SeqlraError: chunks longer than a stream.
+        SeqlraError: chunks longer than a stream, or NaN or infinity in a series.
     """
 
     def __init__(
@@ -89,6 +90,9 @@ class Prediction:
                 f"a chunk of {length} steps does not fit a stream of {len(train) - 1}; "
                 f"accepted: 1 to {len(train) - 1}, or fewer streams, or more text"
             )
+        for name, parts in {"train": [train], **held_out}.items():
+            if not all(bool(part.isfinite().all()) for part in parts):
+                raise SeqlraError(f"the {name} series have NaN or infinity in them")
         self.train, self.held_out, self.unroll = train, held_out, unroll
         self.length, self.tokens, self.seed = length, tokens, seed
         self.steps_per_epoch = (len(train) - 1) // length
@@ -138,6 +142,12 @@ class Prediction:
         series = self.held_out[split]
         with seeded(self.seed, series[0].device):
             return measure(graph, series, self.unroll, self.length, self.tokens)
+
+    def guess(self) -> dict[str, float]:
+        """The metrics on validation of whoever always gives the same answer; see `guessing`."""
+        by_guess = guessing(torch.cat([series[1:].flatten(0, 1) for series in self.held_out["valid"]]))
+        loss = by_guess.pop("loss")
+        return {"loss": loss} if self.tokens == "vectors" else {**in_units_of(self.tokens, loss), **by_guess}
 
 
 @torch.no_grad()

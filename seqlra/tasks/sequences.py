@@ -18,6 +18,7 @@ from seqlra.network.forward import ForwardPass, null_state
 from seqlra.network.graph import Graph
 from seqlra.network.losses import masked
 from seqlra.network.subgraph import Input, Subgraph
+from seqlra.tasks.guessing import guessing
 from seqlra.tasks.measures import measure
 from seqlra.tasks.randomness import order_of, seeded
 
@@ -104,6 +105,14 @@ class LabeledSequences:
 
         with seeded(self.seed, data.x.device):
             return measure(passes(), self.wrong if self.measures_error else None)
+
+    def guess(self) -> dict[str, float]:
+        """The metrics on validation of whoever always gives the same answer; see `guessing`. Where a task has an error
+        of its own, only its loss; nothing where that is no such loss."""
+        if self.data.loss not in ("cross-entropy", "gaussian"):
+            return {}
+        by_guess = guessing(self.data.part("valid").t)
+        return by_guess if self.wrong is most_likely_is_wrong else {"loss": by_guess["loss"]}
 
     def after(self, step: Step | Outcome) -> None:
         """Nothing: sequences do not depend on each other."""

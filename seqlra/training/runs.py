@@ -17,6 +17,7 @@ from seqlra.errors import Diverged
 from seqlra.training import checkpoint
 from seqlra.training.callbacks import Checkpoint, Diagnostics, Interrupt, MetricsFile, Watched
 from seqlra.training.experiment import Experiment, prepare, title, with_changes
+from seqlra.training.fingerprint import fingerprint, warn_if_changed
 from seqlra.training.loading import check_vocabulary, read_config
 from seqlra.training.machine import pick_device, set_threads, versions
 from seqlra.training.pictures import save_pictures, save_stack_picture
@@ -90,7 +91,8 @@ def begin(experiment: Experiment, directory: TrainingDirectory) -> None:
         run.path.mkdir(exist_ok=True)
         if experiment.vocabulary is not None:
             run.write_json(run.vocabulary, experiment.vocabulary.to_dict())
-        run.write_json(run.config, with_changes(config, versions=versions()).to_dict())
+        known = {**versions(), "rule": fingerprint(experiment.rule)}
+        run.write_json(run.config, with_changes(config, versions=known).to_dict())
     if isinstance(directory, StackDirectory):
         directory.write_json(directory.about, {"runs": list(directory.folders), "versions": versions()})
 
@@ -106,6 +108,7 @@ def reopen(directory: TrainingDirectory, device: str = "auto") -> Experiment:
         configs = [with_changes(config, device=pick_device(device).type) for config in configs]
     experiment = prepare(configs, fresh=not directory.checkpoint.exists())
     check_vocabulary(experiment, directory)
+    warn_if_changed(experiment.rule, configs[0].versions)
     return experiment
 
 

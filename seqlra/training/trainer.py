@@ -20,11 +20,12 @@ from torch import Tensor
 
 from seqlra.engine.compiled import CompiledUpdate
 from seqlra.engine.recorded import RecordedUpdate
-from seqlra.engine.tracing import NotTraceable, Outcome, TracedUpdate
+from seqlra.engine.tracing import Outcome, TracedUpdate
 from seqlra.engine.update import Step, update
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.rules import Rule
+from seqlra.tasks.guessing import warn_if_guessing
 from seqlra.tasks.task import Inputs, Task
 from seqlra.training import checkpoint
 from seqlra.training.callback import Callback
@@ -248,12 +249,7 @@ class Trainer:
     def _update(self, inputs: Inputs, targets: Tensor) -> Step | Outcome:
         wanted = [callback for callback in self._wanting if callback.wants_step(self)]
         if self.traced is not None and not wanted:
-            try:
-                return self.traced(inputs, targets)
-            except NotTraceable:
-                if self.compiled:  # which was asked for
-                    raise
-                self.traced = None
+            return self.traced(inputs, targets)
         step = update(self.graph, self.rule, inputs, targets)
         for callback in wanted:
             callback.on_before_optimizer_step(self, step)
@@ -270,6 +266,8 @@ class Trainer:
         done = (self.step - 1) % len(self.log) + 1
         means = self.log[:done].mean(0).reshape(3, -1).T.tolist()
         valid = self.task.evaluate(self.graph, "valid")
+        if self.step == self.task.steps_per_epoch:
+            warn_if_guessing(self.task, valid)
         for record, metrics, finite in zip(self.records, valid, self._weights_are_finite(), strict=True):
             if self.solved_at(record) is not None:  # what becomes of it in a stack no longer counts
                 continue

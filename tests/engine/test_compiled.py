@@ -27,6 +27,7 @@ from seqlra import (
 )
 from seqlra.cli import app
 from seqlra.engine.compiled import CompiledUpdate
+from seqlra.engine.tracing import Given
 from seqlra.training import checkpoint
 
 needs_compiler = pytest.mark.skipif(
@@ -89,7 +90,7 @@ def test_units_that_draw_draw_anew_each_time_and_compiling_draws_nothing() -> No
     compiled, x, t = CompiledUpdate(graph, rule), torch.zeros(2, 5), torch.zeros(2, dtype=torch.long)
     before = torch.random.get_rng_state()
     with torch.no_grad():
-        compiled._prepare(compiled._trace(x, t, compiled._state(), [x, t]))
+        compiled._prepare(compiled._traced_twice(Given(x, t), compiled._state()))
     assert torch.equal(torch.random.get_rng_state(), before)
     seen = []
     for seed in (1, 1, 2):

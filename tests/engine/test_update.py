@@ -145,7 +145,7 @@ def test_depth_counts_the_subgraphs_that_were_updated() -> None:
 )
 def test_what_does_not_fit_the_graph_is_refused(inputs: Any, targets: Any, says: str) -> None:
     with pytest.raises(SeqlraError, match=says):
-        update(Graph(mlp(5, [4], 3)), LRAFeedback(), inputs, targets)
+        update(filled(mlp(5, [4], 3)), LRAFeedback(), inputs, targets)
 
 
 EPSILONS = [(1e-6, None), (0.01, None), (0.3, None), (1.0, None), (1e9, None)]
