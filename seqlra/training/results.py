@@ -59,8 +59,9 @@ def _result(config: Config, record: Record, metrics: dict[str, float], trainer: 
 
 def _over_epochs(record: Record) -> dict[str, Any]:
     """The figures that come from the rows of metrics of a run that has ended an epoch."""
+    best = record.history[record.epoch - 1]
     return {
-        "train_error": record.history[record.epoch - 1]["train_error"],
+        **{name: best[name] for name in ("train_error",) if name in best},  # values are not right or wrong
         "mean_depth": sum(row["depth"] for row in record.history) / len(record.history),
     }
 
