@@ -21,6 +21,7 @@ METRICS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
     "error": ("error (%)", lambda row: row["train_error"]),
     "bpc": ("bits per character", lambda row: row["train_loss"] / math.log(2)),
     "perplexity": ("perplexity per word", lambda row: math.exp(row["train_loss"])),
+    "loss": ("loss of a target", lambda row: row["train_loss"]),
 }
 """For each metric by which validation chooses: its axis, and its value over the training of an epoch."""
 

@@ -52,25 +52,69 @@ def load_rows(
 def load_sequences(
     path: Path,
     targets: str,
+    length: int | None = None,
     valid: int | None = None,
     test: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> SequenceSplits:
-    """Labeled sequences.
+    """Labeled sequences, or a series to predict one step ahead.
+
+    Of a series the last part is the test and the part before it validation. Training sees all windows of it, the
+    measurements those that follow each other.
 
     Args:
-        path: a ``.npz`` with ``x (n, time, features)`` or tokens ``(n, time)``, and ``t``, a target of each sequence or
+        path: a ``.npz`` with ``series (time,)`` or ``(time, features)``, numbers, or integers as tokens; or with ``x (n, time, features)`` or tokens ``(n, time)``, and ``t``, a target of each sequence or
             of each step; it may have ``lengths (n,)``, see `sequences_from_arrays`; all with ``_train``, ``_valid`` and
             ``_test`` at their names where the file has splits.
-        targets, valid, test, seed, device: as of `load_rows`.
+        length: the steps of a window of a series; None: 30.
+        targets, valid, test, seed, device: as of `load_rows`; of a series "classes" are the next tokens.
 
     Raises:
         SeqlraError: a file that cannot be read, or does not hold that.
     """
     if path.suffix != ".npz":
         raise SeqlraError(f"sequences are in a .npz with the arrays x, t and, if need be, lengths; not in {path.name}")
-    return _splits(path, _read_npz(path), targets, valid, test, seed, device, rows=False)
+    arrays = _read_npz(path)
+    if "series" in arrays:
+        return _series(path, arrays["series"], targets, 30 if length is None else length, valid, test, device)
+    if length is not None:
+        raise SeqlraError(f"a length is that of windows of a series, and {path} has no array of that name")
+    return _splits(path, arrays, targets, valid, test, seed, device, rows=False)
+
+
+def _series(
+    path: Path,
+    series: NDArray[Any],
+    targets: str,
+    length: int,
+    valid: int | None,
+    test: int | None,
+    device: torch.device | str,
+) -> SequenceSplits:
+    tokens = targets == "classes"
+    if series.ndim not in ((1,) if tokens else (1, 2)) or series.dtype.kind not in ("iub" if tokens else "fiub"):
+        accepted = "integers (time,), or numbers with --targets values" if tokens else "numbers (time,) or (time, features)"
+        raise SeqlraError(f"the series of {path} must be {accepted}; found {series.shape} of {series.dtype}")
+    if not np.isfinite(series).all() or (tokens and series.min() < 0):
+        raise SeqlraError(f"the series of {path} has tokens under 0, or NaN or infinite numbers")
+    whole = torch.from_numpy(series.astype(np.int64 if tokens else np.float32))
+    whole = (whole if tokens else whole.to(torch.get_default_dtype()).view(len(series), -1)).to(device)
+    tenth = max(1, len(whole) // 10)
+    held = [tenth if valid is None else valid, tenth if test is None else test]
+    sizes = [len(whole) - sum(held), *held]
+    if min(sizes) <= length:
+        raise SeqlraError(f"each part of a series needs more than the {length} steps of a window; they have {sizes}")
+    parts = [_windows(part, length, length if nth else 1) for nth, part in enumerate(whole.split(sizes))]
+    units = int(whole.max()) + 1 if tokens else whole.shape[1]
+    return SequenceSplits(*parts, units, units)
+
+
+def _windows(series: torch.Tensor, length: int, stride: int) -> Sequences:
+    """Windows of a series, which begin ``stride`` steps after each other; the target of a step is the next one."""
+    windows = series.unfold(0, length + 1, stride)
+    windows = windows if windows.dim() == 2 else windows.transpose(1, 2)
+    return Sequences(windows[:, :-1], windows[:, 1:], range(1, length + 1))
 
 
 def _splits(

@@ -43,6 +43,8 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     data = data_of(task, {"dataset": every["dataset"].default, **given})
     known = settings_of(task, data.kind)
     _check_kind(given, known, data)
+    if "data" in given and given.get("dataset") not in (None, Path(given["data"]).name):
+        raise SeqlraError("dataset does not go with data, whose file is the dataset")
     values = {name: setting.default for name, setting in known.items()} | given
     for name, setting in known.items():
         if setting.kind is Path and values[name] is not None:

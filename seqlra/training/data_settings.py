@@ -108,7 +108,8 @@ class Pixels(Checked):
 OwnFile = Annotated[
     str,
     Option(
-        "Your own data: .npz with x and t (or x_train, t_train, x_valid, ...), for an MLP also .csv or .parquet.",
+        "Your own data: .npz with x and t (or x_train, t_train, x_valid, ...); of an MLP also .csv or .parquet, of an RNN "
+        "also lengths, or a series.",
         DATA,
         default=None,
         open_as=False,
@@ -141,12 +142,13 @@ class Rows(Checked):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Labeled(Checked):
-    """Labeled sequences of the user's own file ``data``; as of `Rows`."""
+    """Labeled sequences, or a series, of the user's own file ``data``; as of `Rows`."""
 
     kind: ClassVar[str] = "labeled"
     dataset: Annotated[str, Option("The name of the file.", DATA, default=None)]
     data: OwnFile
     targets: Targets = "classes"
+    length: Annotated[int | None, Field(ge=1), Option("Steps of a window of a series.", DATA, "30")] = None
     valid: OfValidation = None
     held_out: HeldOut = None
     seed: SequenceSeed = 0

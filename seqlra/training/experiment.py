@@ -264,7 +264,9 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
             data.dataset, data.length, data.seed, data.held_out, device, torch.get_default_dtype(), data.valid
         )
     elif isinstance(data, Labeled):
-        sequences = load_sequences(Path(data.data), data.targets, data.valid, data.held_out, data.seed, device)
+        sequences = load_sequences(
+            Path(data.data), data.targets, data.length, data.valid, data.held_out, data.seed, device
+        )
     else:
         assert isinstance(data, Pixels)
         about = PIXEL_DATASETS[data.dataset]
