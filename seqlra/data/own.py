@@ -94,7 +94,9 @@ def _series(
 ) -> SequenceSplits:
     tokens = targets == "classes"
     if series.ndim not in ((1,) if tokens else (1, 2)) or series.dtype.kind not in ("iub" if tokens else "fiub"):
-        accepted = "integers (time,), or numbers with --targets values" if tokens else "numbers (time,) or (time, features)"
+        accepted = (
+            "integers (time,), or numbers with --targets values" if tokens else "numbers (time,) or (time, features)"
+        )
         raise SeqlraError(f"the series of {path} must be {accepted}; found {series.shape} of {series.dtype}")
     if not np.isfinite(series).all() or (tokens and series.min() < 0):
         raise SeqlraError(f"the series of {path} has tokens under 0, or NaN or infinite numbers")
@@ -160,13 +162,17 @@ def _part(
     if words and targets == "classes":
         t = np.array([words[word] for word in t.ravel().tolist()], np.int64).reshape(t.shape)
     if targets == "classes" and t.dtype.kind not in "iub":
-        raise SeqlraError(f"the targets of {path} are {t.dtype}, and classes are integers or words; see --targets values")
+        raise SeqlraError(
+            f"the targets of {path} are {t.dtype}, and classes are integers or words; see --targets values"
+        )
     if targets == "values":
         t = _numbers(path, "the targets", t).astype(np.float32)
         t = t[:, None] if t.ndim == 1 else t
     if rows:
         if x.ndim != 2 or t.ndim > 1 + (targets == "values") or len(x) != len(t) or lengths is not None:
-            raise SeqlraError(f"{path} must hold x (n, features) and t (n,) of as many rows; found {x.shape}, {t.shape}")
+            raise SeqlraError(
+                f"{path} must hold x (n, features) and t (n,) of as many rows; found {x.shape}, {t.shape}"
+            )
         x = x[:, None]
     if x.dtype.kind not in "iub" or rows:
         x = _numbers(path, "x", x).astype(np.float32)
@@ -211,7 +217,9 @@ def _read_table(path: Path, column: str | None) -> Arrays:
     names = [str(name) for name in table.columns]
     table.columns = names
     if len(names) < 2 or len(set(names)) < len(names):
-        raise SeqlraError(f"{path} must have columns of different names, at least a feature and the target; found {names}")
+        raise SeqlraError(
+            f"{path} must have columns of different names, at least a feature and the target; found {names}"
+        )
     column = names[-1] if column is None else column
     if column not in names:
         raise SeqlraError(f"{path} has no column {column!r}; it has {', '.join(names)}")
