@@ -64,7 +64,8 @@ def load_sequences(
     measurements those that follow each other.
 
     Args:
-        path: a ``.npz`` with ``series (time,)`` or ``(time, features)``, numbers, or integers as tokens; or with ``x (n, time, features)`` or tokens ``(n, time)``, and ``t``, a target of each sequence or
+        path: a ``.npz`` with ``series (time,)`` or ``(time, features)``, numbers, or integers as tokens; or with
+            ``x (n, time, features)`` or tokens ``(n, time)``, and ``t``, a target of each sequence or
             of each step; it may have ``lengths (n,)``, see `sequences_from_arrays`; all with ``_train``, ``_valid`` and
             ``_test`` at their names where the file has splits.
         length: the steps of a window of a series; None: 30.
@@ -107,9 +108,11 @@ def _series(
     sizes = [len(whole) - sum(held), *held]
     if min(sizes) <= length:
         raise SeqlraError(f"each part of a series needs more than the {length} steps of a window; they have {sizes}")
-    parts = [_windows(part, length, length if nth else 1) for nth, part in enumerate(whole.split(sizes))]
+    train, held_out, last = [
+        _windows(part, length, length if nth else 1) for nth, part in enumerate(whole.split(sizes))
+    ]
     units = int(whole.max()) + 1 if tokens else whole.shape[1]
-    return SequenceSplits(*parts, units, units)
+    return SequenceSplits(train, held_out, last, units, units)
 
 
 def _windows(series: torch.Tensor, length: int, stride: int) -> Sequences:
@@ -142,7 +145,8 @@ def _splits(
     vectors, tokens = parts[0].t.dtype.is_floating_point, not parts[0].x.dtype.is_floating_point
     inputs = max(int(part.x.max()) + 1 if tokens else part.x.shape[2] for part in parts)
     outputs = max(part.t.shape[2] if vectors else int(part.t.max()) + 1 for part in parts)
-    return SequenceSplits(*parts, inputs, outputs)
+    train, held_out, last = parts
+    return SequenceSplits(train, held_out, last, inputs, outputs)
 
 
 def _part(

@@ -108,8 +108,8 @@ class Pixels(Checked):
 OwnFile = Annotated[
     str,
     Option(
-        "Your own data: .npz with x and t (or x_train, t_train, x_valid, ...); of an MLP also .csv or .parquet, of an RNN "
-        "also lengths, or a series.",
+        "Your own data: .npz with x and t (or x_train, t_train, x_valid, ...); of an MLP also .csv or .parquet, of an "
+        "RNN also lengths, or a series.",
         DATA,
         default=None,
         open_as=False,
@@ -127,8 +127,8 @@ OfValidation = Annotated[int | None, Field(ge=1), Option("Of your own data: for 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Rows(Checked):
-    """Rows of the user's own file ``data``, whose name is ``dataset``, with a target each. A ``seed`` of their own draws
-    what is held out, unless the file has splits, and the order of the others."""
+    """Rows of the user's own file ``data``, whose name is ``dataset``, with a target each. A ``seed`` of their own
+    draws what is held out, unless the file has splits, and the order of the others."""
 
     kind: ClassVar[str] = "rows"
     dataset: Annotated[str, Option("The name of the file.", DATA, default=None)]

@@ -47,7 +47,7 @@ def make(
     """
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
-    decay = {} if weight_decay is None else {"weight_decay": weight_decay}  # torch's own otherwise
+    decay: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}  # torch's own otherwise
     match name:
         case "sgd":
             return torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=True, **decay)
