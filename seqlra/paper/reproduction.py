@@ -17,7 +17,7 @@ from seqlra.errors import SeqlraError
 from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.sweeps.run_store import Group, RunSpec, RunStore, Watching, groups
 from seqlra.training.configure import complete
-from seqlra.training.data_settings import Generated
+from seqlra.training.data_settings import Images, Pixels, Text
 from seqlra.training.loading import read_config
 from seqlra.training.results import spread
 from seqlra.training.run_directory import RunDirectory
@@ -143,7 +143,7 @@ def _settings(config: Config) -> Config:
     start = config.network.init_from and Path(config.network.init_from).name
     return replace(
         config,
-        data=config.data if isinstance(config.data, Generated) else replace(config.data, data_dir=None),
+        data=replace(config.data, data_dir=None) if isinstance(config.data, Images | Text | Pixels) else config.data,
         network=replace(config.network, init_from=start),
         device="",
         threads=1,

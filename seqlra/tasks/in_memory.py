@@ -16,6 +16,7 @@ from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass, null_state
 from seqlra.network.graph import Graph
 from seqlra.network.unrolling import time_of
+from seqlra.tasks.guessing import guessing
 from seqlra.tasks.measures import measure, passes_of, passes_over_time
 from seqlra.tasks.randomness import order_of, seeded
 from seqlra.tasks.task import Inputs
@@ -64,6 +65,14 @@ class Labeled:
     def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
         """See `metrics_of`; nothing where there is no validation."""
         return [{} if self.valid is None else metrics_of(graph, self.valid, self.seed)]
+
+    def guess(self) -> dict[str, float]:
+        """The metrics on validation of whoever always gives the same class; see `guessing`. Nothing where there are no
+        classes, or no samples to count them in."""
+        valid = self.valid
+        if not isinstance(valid, Samples) or valid.t is None or not valid.measures_error:
+            return {}
+        return guessing(valid.t)
 
     def after(self, step: Step | Outcome) -> None:
         """Nothing: samples do not depend on each other."""

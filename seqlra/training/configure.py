@@ -12,7 +12,7 @@ import torch
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules import rule, rule_class
 from seqlra.rules.suited import Suited
-from seqlra.training.data_settings import Data, Generated, Pixels, data_of
+from seqlra.training.data_settings import Data, Generated, Labeled, Pixels, data_of
 from seqlra.training.fields import Setting, settings_of
 from seqlra.training.machine import pick_device
 from seqlra.training.option import bound, steps_back
@@ -43,6 +43,8 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     data = data_of(task, {"dataset": every["dataset"].default, **given})
     known = settings_of(task, data.kind)
     _check_kind(given, known, data)
+    if "data" in given and given.get("dataset") not in (None, Path(given["data"]).name):
+        raise SeqlraError("dataset does not go with data, whose file is the dataset")
     values = {name: setting.default for name, setting in known.items()} | given
     for name, setting in known.items():
         if setting.kind is Path and values[name] is not None:
@@ -51,7 +53,7 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
         values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
     of_rule = {**_of_the_rule(task, values), **(settings or {})}
     suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"], of_rule)
-    asked_late = data in (Generated, Pixels)
+    asked_late = data in (Generated, Pixels, Labeled)
     if asked_late:
         suited = _for_sequences(suited)
     whole = complete({"name": values["rule"], **suited.settings, **of_rule})
@@ -113,7 +115,7 @@ def _check_kind(given: Mapping[str, Any], known: Mapping[str, Setting], data: ty
     """Raise `SeqlraError` where an option does not go with the kind of data."""
     for name in given:
         if name not in known:
-            dataset = given.get("text") or given.get("dataset") or known["dataset"].default
+            dataset = given.get("text") or given.get("data") or given.get("dataset") or known["dataset"].default
             own = [setting.name for setting in known.values() if setting.part is data or setting.option.without]
             accepted = ", ".join(each.replace("_", "-") for each in own)
             raise SeqlraError(f"{name.replace('_', '-')} does not go with {dataset}, whose own options are {accepted}")
@@ -133,8 +135,9 @@ def _fill(values: dict[str, Any], suited: Suited, across: bool, whole: Mapping[s
         values["feedback_init"] = "gaussian" if null else suited.feedback_init
     if "across_time" in values and values["across_time"] is None:
         values["across_time"] = (suited.across_time or across) and whole.get("window") != 0
-    if values.get("text") is not None:
-        values["dataset"] = Path(values["text"]).name
+    for name in ("text", "data"):
+        if values.get(name) is not None:
+            values["dataset"] = Path(values[name]).name
     if values["steps"] is not None:
         values["epochs"] = None
     values["device"] = pick_device(values["device"]).type

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -105,15 +105,65 @@ class Pixels(Checked):
     seed: SequenceSeed = 0
 
 
-Data = Images | Text | Generated | Pixels
+OwnFile = Annotated[
+    str,
+    Option(
+        "Your own data: .npz with x and t (or x_train, t_train, x_valid, ...); of an MLP also .csv or .parquet, of an "
+        "RNN also lengths, or a series.",
+        DATA,
+        default=None,
+        open_as=False,
+        kind=Path,
+    ),
+]
+Targets = Annotated[
+    Literal["classes", "values"], Option("What your own data are to give: classes, or values (regression).", DATA)
+]
+HeldOut = Annotated[
+    int | None, Field(ge=1), Option("Of your own data, or generated sequences: the final test.", DATA, "a tenth")
+]
+OfValidation = Annotated[int | None, Field(ge=1), Option("Of your own data: for validation.", DATA, "a tenth")]
 
 
-DATA_OF: dict[str, tuple[type[Data], ...]] = {"mlp": (Images,), "rnn": (Text, Generated, Pixels)}
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Rows(Checked):
+    """Rows of the user's own file ``data``, whose name is ``dataset``, with a target each. A ``seed`` of their own
+    draws what is held out, unless the file has splits, and the order of the others."""
+
+    kind: ClassVar[str] = "rows"
+    dataset: Annotated[str, Option("The name of the file.", DATA, default=None)]
+    data: OwnFile
+    targets: Targets = "classes"
+    target: Annotated[str | None, Option("The column of the target in a table.", DATA, "the last")] = None
+    valid: OfValidation = None
+    held_out: HeldOut = None
+    seed: SequenceSeed = 0
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Labeled(Checked):
+    """Labeled sequences, or a series, of the user's own file ``data``; as of `Rows`."""
+
+    kind: ClassVar[str] = "labeled"
+    dataset: Annotated[str, Option("The name of the file.", DATA, default=None)]
+    data: OwnFile
+    targets: Targets = "classes"
+    length: Annotated[int | None, Field(ge=1), Option("Steps of a window of a series.", DATA, "30")] = None
+    valid: OfValidation = None
+    held_out: HeldOut = None
+    seed: SequenceSeed = 0
+
+
+Data = Images | Text | Generated | Pixels | Rows | Labeled
+
+
+DATA_OF: dict[str, tuple[type[Data], ...]] = {"mlp": (Images, Rows), "rnn": (Text, Generated, Pixels, Labeled)}
 """The kinds of data of each task; the first is that of its default dataset."""
 
 
 def data_of(task: str, data: Mapping[str, Any]) -> type[Data]:
-    """The kind of data that has these settings: it follows from the name of the dataset, and a ``text`` is one.
+    """The kind of data that has these settings: it follows from the name of the dataset, a ``text`` is one, and so is
+    the user's own ``data``.
 
     Raises:
         SeqlraError: an unknown dataset.
@@ -122,9 +172,11 @@ def data_of(task: str, data: Mapping[str, Any]) -> type[Data]:
     from seqlra.data.memory import MEMORY_TASKS
     from seqlra.data.text import TEXTS
 
-    first, *others = DATA_OF[task]
+    first, *_, own = DATA_OF[task]
     dataset = data["dataset"]
-    if not others or data.get("text") is not None:
+    if data.get("data") is not None:
+        return own
+    if task == "mlp" or data.get("text") is not None:
         return first
     names: dict[type[Data], Iterable[str]] = {Text: TEXTS, Generated: MEMORY_TASKS, Pixels: PIXEL_DATASETS}
     for kind in DATA_OF[task]:

@@ -17,19 +17,21 @@ from torch import Tensor
 from seqlra.data.arrays import PIXEL_DATASETS, SequenceSplits, pixel_sequences
 from seqlra.data.images import load_images
 from seqlra.data.memory import GeneratedSequences
+from seqlra.data.own import load_rows, load_sequences
 from seqlra.data.text import load_text
 from seqlra.data.vocabulary import Vocabulary
 from seqlra.engine.initialization import initialize
 from seqlra.errors import SeqlraError
 from seqlra.network.builders import elman, mlp
 from seqlra.network.graph import Graph
+from seqlra.network.losses import masked
 from seqlra.network.subgraph import Input, Subgraph
 from seqlra.network.units import discretizer
 from seqlra.rules import Rule, rule, rule_class
 from seqlra.tasks.classification import Classification
 from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
 from seqlra.tasks.sequences import LabeledSequences
-from seqlra.training.data_settings import Data, Generated, Images, Pixels, Text
+from seqlra.training.data_settings import Data, Generated, Images, Labeled, Pixels, Rows, Text
 from seqlra.training.machine import pick_device
 from seqlra.training.optimizers import optimizer
 from seqlra.training.run_directory import RunDirectory
@@ -221,7 +223,9 @@ def _task(
             return _images(configs, device)
         case Text():
             return _text(configs[0], device)
-        case Generated() | Pixels():
+        case Rows():
+            return _rows(configs[0], device)
+        case Generated() | Pixels() | Labeled():
             return _sequences(configs[0], device)
 
 
@@ -259,6 +263,10 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
         sequences = GeneratedSequences(
             data.dataset, data.length, data.seed, data.held_out, device, torch.get_default_dtype(), data.valid
         )
+    elif isinstance(data, Labeled):
+        sequences = load_sequences(
+            Path(data.data), data.targets, data.length, data.valid, data.held_out, data.seed, device
+        )
     else:
         assert isinstance(data, Pixels)
         about = PIXEL_DATASETS[data.dataset]
@@ -267,6 +275,18 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
     task = LabeledSequences(sequences, config.optimization.batch_size or 1, data.seed)
     options = {"activation": net.activation, "discretizer": g, "loss": net.loss, "across_time": net.across_time}
     return task, task.elman(net.hidden, **options), None
+
+
+def _rows(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes, None]:
+    data, net = config.data, config.network
+    assert isinstance(data, Rows)
+    g = discretizer(net.discretizer, net.block_size)
+    mlp(1, net.hidden, 1, net.activation, g, net.loss)  # refuses units that make no sense before data is loaded
+    file = Path(data.data)
+    rows = load_rows(file, data.targets, data.target, data.valid, data.held_out, data.seed, device)
+    task = LabeledSequences(rows, config.optimization.batch_size or 1, data.seed)
+    loss = masked(rows.loss) if rows.masked else rows.loss
+    return task, mlp(rows.inputs, net.hidden, rows.outputs, net.activation, g, net.loss, loss), None
 
 
 def _path(name: str | None) -> Path | None:

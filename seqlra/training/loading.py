@@ -9,7 +9,7 @@ from seqlra.data.vocabulary import Vocabulary
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.tasks.prediction import Prediction, covering
-from seqlra.training.data_settings import Generated, Text
+from seqlra.training.data_settings import Generated, Labeled, Rows, Text
 from seqlra.training.experiment import Experiment, learner, prepare, unroll, with_changes
 from seqlra.training.machine import pick_device
 from seqlra.training.run_directory import RunDirectory, TrainingDirectory
@@ -58,6 +58,8 @@ def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = N
     if data_dir is not None:
         if isinstance(data, Generated):
             raise SeqlraError(f"{data.dataset} is generated, so --data-dir does not go with it")
+        if isinstance(data, Rows | Labeled):
+            raise SeqlraError(f"the data of this run are the file {data.data}, so --data-dir does not go with it")
         data = with_changes(data, data_dir=str(data_dir))
     experiment = prepare([with_changes(config, data=data, device=pick_device(device).type)])
     check_vocabulary(experiment, run)

@@ -29,10 +29,16 @@ def optimizer(parameters: Iterable[nn.Parameter], settings: Optimization) -> tor
     Raises:
         SeqlraError: an unknown name.
     """
-    return make(settings.optimizer, parameters, settings.lr, settings.momentum)
+    return make(settings.optimizer, parameters, settings.lr, settings.momentum, settings.weight_decay)
 
 
-def make(name: str, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.0) -> torch.optim.Optimizer:
+def make(
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float | None = None,
+) -> torch.optim.Optimizer:
     """The optimizer of that name; torch's fused implementation where it has one: the same steps up to rounding, in
     one pass over memory.
 
@@ -41,16 +47,17 @@ def make(name: str, parameters: Iterable[nn.Parameter], lr: float, momentum: flo
     """
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
+    decay: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}  # torch's own otherwise
     match name:
         case "sgd":
-            return torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=True)
+            return torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=True, **decay)
         case "adam":
-            return torch.optim.Adam(parameters, lr=lr, fused=True)
+            return torch.optim.Adam(parameters, lr=lr, fused=True, **decay)
         case "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=lr, momentum=momentum)
+            return torch.optim.RMSprop(parameters, lr=lr, momentum=momentum, **decay)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=lr, fused=True)
-    return torch.optim.NAdam(parameters, lr=lr)
+            return torch.optim.AdamW(parameters, lr=lr, fused=True, **decay)
+    return torch.optim.NAdam(parameters, lr=lr, **decay)
 
 
 def stepper(optimizer: torch.optim.Optimizer) -> Callable[[], object]:

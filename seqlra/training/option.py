@@ -34,7 +34,8 @@ class ByTask:
 
     def of(self, kind: str) -> Any:
         """The default for a kind of data, by its name."""
-        own = {"images": self.mlp, "text": self.rnn, "generated": self.generated, "pixels": self.pixels}[kind]
+        kinds = {"images": self.mlp, "rows": self.mlp, "text": self.rnn, "generated": self.generated}
+        own = (kinds | {"pixels": self.pixels, "labeled": self.pixels})[kind]
         return self.rnn if own is Unset else own
 
 

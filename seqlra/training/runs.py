@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from seqlra.errors import Diverged
+from seqlra.network.plain import architecture
 from seqlra.training import checkpoint
 from seqlra.training.callbacks import Checkpoint, Diagnostics, Interrupt, MetricsFile, Watched
+from seqlra.training.data_settings import Labeled, Rows
 from seqlra.training.experiment import Experiment, prepare, title, with_changes
 from seqlra.training.fingerprint import fingerprint, warn_if_changed
 from seqlra.training.loading import check_vocabulary, read_config
@@ -130,8 +132,9 @@ def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = q
     with suppress(Diverged):  # the records say so
         trainer.train()
     if isinstance(directory, StackDirectory):
+        network = architecture(experiment.graph) if _of_own_data(experiment) else {}
         for model, run in enumerate(directory.runs):
-            checkpoint.save(run.checkpoint, state_alone(trainer, model))
+            checkpoint.save(run.checkpoint, {**network, **state_alone(trainer, model)})
     found = results(experiment, trainer)
     models = zip(experiment.configs, directory.runs, trainer.records, found, strict=True)
     for config, run, record, result in models:
@@ -166,7 +169,7 @@ def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watc
         callbacks=[
             Diagnostics(experiment.config.diagnose),
             MetricsFile(directory.runs),
-            Checkpoint(directory.checkpoint, architecture=False),
+            Checkpoint(directory.checkpoint, architecture=_of_own_data(experiment)),
             Interrupt(),  # behind the checkpoint, before what is shown
             Watched(watch),
         ],
@@ -174,6 +177,11 @@ def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watc
         rates=experiment.rates,
         kept=[str(run.path) for run in directory.runs],
     )
+
+
+def _of_own_data(experiment: Experiment) -> bool:
+    """Whether the configuration alone does not say what the network is, so that checkpoints must."""
+    return isinstance(experiment.config.data, Rows | Labeled)
 
 
 def state_alone(trainer: Trainer, model: int) -> dict[str, Any]:

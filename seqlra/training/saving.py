@@ -57,11 +57,12 @@ def load(path: Path | str, *, own: Iterable[Own] = (), device: torch.device | st
     tensors = best["weights"] if isinstance(best, Mapping) else state.get("graph")
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise SeqlraError(f"{file} holds no network")
-    if run is not None:
+    learned: Any
+    if "nodes" in state:
+        nodes, learned = from_plain(state["nodes"], own), state.get("learned")
+    elif run is not None:
         config = read_config(run)
         nodes, learned = _nodes_of(config, tensors, file), config.rule.get("feedback") == "learned"
-    elif "nodes" in state:
-        nodes, learned = from_plain(state["nodes"], own), state.get("learned")
     else:
         raise SeqlraError(f"{path} does not say of what network it is; of a run directory give the directory itself")
     return _graph(nodes, tensors, file, learned)

@@ -150,6 +150,9 @@ class Optimization(Checked):
     optimizer: Annotated[str, Option("sgd, adam, rmsprop, ...; see seqlra list.", OPTIMIZATION, default="adam")]
     lr: Annotated[float, Field(gt=0), Option("Step size.", OPTIMIZATION, "suits rule and optimizer", default=None)]
     momentum: Annotated[float, Field(ge=0, lt=1), Option("Momentum of sgd and rmsprop.", OPTIMIZATION)] = 0.0
+    weight_decay: Annotated[
+        float | None, Field(ge=0), Option("Weight decay, as torch's optimizers define it.", OPTIMIZATION, "torch's own")
+    ] = None
     schedule: Annotated[
         Literal["constant", "linear"],
         Option(

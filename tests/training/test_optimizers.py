@@ -88,6 +88,25 @@ def test_torchs_own_step_may_come_between(name: str, momentum: float) -> None:
     assert_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "nadam"])
+def test_weight_decay_is_torchs(name: str) -> None:
+    classes = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop", "nadam": "NAdam"}
+    ours, theirs, open_ = parameters(), parameters(), parameters()
+    for p, q, r in zip(ours, theirs, open_, strict=True):
+        q.data, r.data = p.data.clone(), p.data.clone()
+    made = make(name, ours, 0.1, weight_decay=0.3)
+    expected = getattr(torch.optim, classes[name])(theirs, lr=0.1, weight_decay=0.3)
+    default = make(name, open_, 0.1)
+    step = stepper(made)
+    for _ in range(3):
+        feed(made, expected, default)
+        step()
+        expected.step()
+        default.step()
+    assert all(torch.allclose(p, q, atol=1e-12) for p, q in zip(ours, theirs, strict=True))
+    assert not torch.allclose(ours[0], open_[0], atol=1e-3)
+
+
 def test_several_groups_are_left_to_torch() -> None:
     first, second = parameters()[:2]
     ours = torch.optim.Adam([{"params": [first], "lr": 0.5}, {"params": [second]}], lr=0.1, fused=True)

@@ -77,6 +77,9 @@ COMMON: dict[str, tuple[str, Any]] = {
     "optimizer": ("--optimizer rmsprop", "rmsprop"),
     "lr": ("--lr 3e-5", 3e-5),
     "momentum": ("--momentum 0.5", 0.5),
+    "weight_decay": ("--weight-decay 0.5", 0.5),
+    "data": ("--data /own/file.npz", "/own/file.npz"),
+    "targets": ("--data /own/file.npz --targets values", "values"),
     "epochs": ("--epochs 3", 3),
     "steps": ("--steps 7", 7),
     "seed": ("--seed 11", 11),
@@ -92,6 +95,8 @@ GIVEN = {
     | {
         "dataset": ("--dataset mnist", "mnist"),
         "valid": ("--valid 40", 40),
+        "held_out": ("--data /own/file.csv --held-out 7", 7),
+        "target": ("--data /own/file.csv --target y", "y"),
         "feedback": ("--feedback learned", "learned"),
         "carry": ("--carry error", "error"),
         "schedule": ("--schedule linear", "linear"),
@@ -144,7 +149,7 @@ def test_every_option_is_accepted_and_lands_in_the_configuration(
     parsed = train.command_of(task).make_context(task, words.split())
     (config,) = train.configs_of(task, train.given_options(parsed, task))
     assert held(config, name) == value
-    if name not in ("device", "init_from", "text", "data_dir"):
+    if name not in ("device", "init_from", "text", "data_dir") and "--data" not in words.split():
         dataset = None if name == "dataset" else held(config, "dataset")
         assert held(configure(task, dataset=dataset), name) != value  # or the test above could not fail
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -164,6 +169,7 @@ def test_config_json_is_the_configuration(seqlra: Run, tmp_path: Path, images: P
 OUTSIDE: dict[str, list[Any]] = {
     "lr": [0, -1, float("nan")],
     "momentum": [-0.1, 1],
+    "weight_decay": [-1],
     "batch_size": [0],
     "epochs": [0],
     "steps": [-3],
