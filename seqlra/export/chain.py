@@ -48,7 +48,8 @@ def linear(graph: Graph, subgraph: Subgraph, read: Connection) -> nn.Linear:
     """``h`` of a subgraph that reads over one connection; the slope of hidden units, if any, is in the weights."""
     weight = graph.weights[read.weight]
     slope = None if subgraph.is_output else graph.slope
-    module = nn.Linear(*weight.shape, bias=subgraph.bias is not None, dtype=weight.dtype, device=weight.device)
+    inputs, units = weight.shape
+    module = nn.Linear(inputs, units, bias=subgraph.bias is not None, dtype=weight.dtype, device=weight.device)
     fill(module.weight, weight.mT, slope)
     if subgraph.bias is not None:
         fill(module.bias, graph.biases[subgraph.bias], slope)

@@ -14,24 +14,24 @@ from seqlra.network.graph import Graph
 def to_torch(graph: Graph, logits: bool = False, tokens: bool = False) -> nn.Module:
     """A torch module with a copy of the weights, which computes what ``graph(x)`` computes.
 
-    | the graph | the module | it takes | it returns |
-    |---|---|---|---|
-    | a multilayer perceptron | ``nn.Sequential`` | ``(batch, inputs)`` | ``(batch, outputs)`` |
-    | an Elman network of tanh or relu units, with an output at every step or at the last | `ElmanModule`: ``nn.RNN`` \
-    and ``nn.Linear``, for any number of steps | ``(batch, steps, inputs)``, and states | ``(batch, steps, outputs)`` \
-    or ``(batch, outputs)``, and the next states |
-    | any other list | a ``torch.fx.GraphModule`` that is the list written out, over the steps of the list | each input \
-    of the graph in turn, ``(batch, steps, units)`` or without ``steps`` as the list has it; then the states \
-    ``(batch, units)`` | the last output, with or without ``steps`` likewise; where the graph has states, also the \
-    next states |
+    - A multilayer perceptron becomes an ``nn.Sequential``, from ``(batch, inputs)`` to ``(batch, outputs)``. Units
+      without a torch module of their own, such as ``sign``, become modules of torch operations.
+    - An Elman network of tanh or relu units, with an output at every step or at the last, becomes an `ElmanModule`:
+      ``nn.RNN`` and ``nn.Linear``, for any number of steps. It takes ``(batch, steps, inputs)`` and, if given, the
+      states ``(layers, batch, units)``. It returns the output, ``(batch, steps, outputs)`` or ``(batch, outputs)``,
+      and the next states.
+    - Any other list becomes a ``torch.fx.GraphModule``, whose ``code`` is the list written out, over as many steps as
+      the list has. It takes each input of the graph, ``(batch, steps, units)``, or ``(batch, units)`` if the list
+      gives it no steps; then the states, ``(batch, units)`` each. It returns the last output of the list with the same
+      axes; where the graph has states, a tuple of this output and the next states.
 
-    So the batch comes first, where the rows of a graph have the steps first: ``x`` here is
-    ``rows.unflatten(0, (steps, batch)).transpose(0, 1)`` there. The module has no part of seqlra in what it computes,
-    except that the class of an `ElmanModule` is one of seqlra. Names of parameters follow those of the graph in the
-    last form. The ``slope`` of hidden units becomes part of the weights in the first two.
+    The batch comes first, while the rows of a graph have the steps first: ``x`` of a module is
+    ``rows.unflatten(0, (steps, batch)).transpose(0, 1)`` of a graph. What a module computes with has no part of
+    seqlra; only the class `ElmanModule` itself is one of seqlra.
 
     Outputs are equal in float64 to 1e-12. In float32, tanh differs by at most 2e-7, because the graph computes it in a
-    faster way. Units that draw, such as ``bernoulli``, draw in the module, too.
+    faster way. Units that draw, such as ``bernoulli``, draw in the module, too. In the first two forms, the slope of
+    hidden units, where a rule anneals it, becomes part of the weights.
 
     Args:
         graph: a graph without a stack.

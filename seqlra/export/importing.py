@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,19 +56,19 @@ def from_torch(
     Raises:
         SeqlraError: a module without a counterpart in a graph (the message names the first); sizes that do not fit.
     """
-    *parts, last = [*_parts(modules), None]
     if len(modules) == 1 and isinstance(modules[0], ElmanModule) and not modules[0].every_step:
         outputs_at = outputs_at or [steps]
     parts, output = _without_softmax(list(_parts(modules)), output)
-    settings = {"output": output} if loss is None else {"output": output, "loss": loss}
-    nodes: list[Input | Subgraph]
+    losses: dict[str, Any] = {"output": output, **({} if loss is None else {"loss": loss})}
     if parts and isinstance(parts[0], nn.RNN):
         layers = _recurrent_layers(parts)
-        over_time = {"steps": steps, "across_time": across_time, "outputs_at": outputs_at}
-        nodes = elman(*_sizes(layers), **over_time, **settings)
+        inputs, hidden, outputs = _sizes(layers)
+        over_time: dict[str, Any] = {"steps": steps, "across_time": across_time, "outputs_at": outputs_at}
+        nodes = elman(inputs, hidden, outputs, **over_time, **losses)
     else:
         layers = _linear_layers(parts)
-        nodes = mlp(*_sizes(layers), **settings)
+        inputs, hidden, outputs = _sizes(layers)
+        nodes = mlp(inputs, hidden, outputs, **losses)
     return _filled(nodes, layers, seed)
 
 
@@ -138,10 +139,12 @@ def _recurrent_layers(parts: Sequence[nn.Module]) -> list[_Layer]:
         if rnns:
             _check_sizes(rnns[-1].hidden_size, part, part.input_size)
         rnns.append(part)
-    *after, end = [*parts[len(rnns) :], None]
-    linear = after[0] if after else None
+    after = parts[len(rnns) :]
+    if not after:
+        raise SeqlraError(f"no nn.Linear comes after nn.RNN; {_ACCEPTED}")
+    linear = after[0]
     if type(linear) is not nn.Linear or len(after) > 1:
-        raise _unfit(after[-1]) if after else SeqlraError(f"no nn.Linear comes after nn.RNN; {_ACCEPTED}")
+        raise _unfit(after[1] if type(linear) is nn.Linear else linear)
     _check_sizes(rnns[-1].hidden_size, linear, linear.in_features)
     whole = [(rnn, level) for rnn in rnns for level in range(rnn.num_layers)]
     numbers = [""] if len(whole) == 1 else [str(nth) for nth in range(1, len(whole) + 1)]

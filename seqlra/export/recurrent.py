@@ -24,15 +24,15 @@ class ElmanModule(nn.Module):
         linear: the output layer.
         f: what makes the output of it, such as ``nn.Softmax``; None for a linear output, or for logits.
         every_step: whether there is an output at every step, or at the last one only.
-        tokens: whether ``x`` holds tokens.
+        symbols: the size of the vocabulary where ``x`` holds tokens; None where it holds numbers.
     """
 
     def __init__(
-        self, rnns: Iterable[nn.RNN], linear: nn.Linear, f: nn.Module | None, every_step: bool, tokens: bool
+        self, rnns: Iterable[nn.RNN], linear: nn.Linear, f: nn.Module | None, every_step: bool, symbols: int | None
     ) -> None:
         super().__init__()
         self.rnns, self.linear, self.f = nn.ModuleList(rnns), linear, f
-        self.every_step, self.tokens = every_step, tokens
+        self.every_step, self.symbols = every_step, symbols
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """The output, and the state of each ``nn.RNN`` after the last step.
@@ -45,8 +45,8 @@ class ElmanModule(nn.Module):
             The output ``(batch, steps, outputs)``, or ``(batch, outputs)`` if it is that of the last step only; then
             the states.
         """
-        if self.tokens:
-            x = one_hot(x, self.rnns[0].input_size).to(self.linear.weight)
+        if self.symbols is not None:
+            x = one_hot(x, self.symbols).to(self.linear.weight)
         after = []
         for rnn, state in zip(self.rnns, states or [None] * len(self.rnns), strict=True):
             x, now = rnn(x, state)
@@ -108,17 +108,16 @@ def elman_module(graph: Graph, elman: Elman, logits: bool, tokens: bool) -> Elma
 
     rnns = [_rnn(graph, list(alike), *which) for which, alike in groupby(elman.hidden, kind)]
     output = elman.output.subgraph
+    symbols = rnns[0].input_size if tokens else None
     f = None if logits else output_f(graph)
-    return ElmanModule(rnns, linear(graph, output, output.reads[0]), f, elman.every_step, tokens)
+    return ElmanModule(rnns, linear(graph, output, output.reads[0]), f, elman.every_step, symbols)
 
 
 def _rnn(graph: Graph, layers: list[Layer], units: int, f: str, bias: bool) -> nn.RNN:
     """Layers of one kind. ``nn.RNN`` has two biases a layer; the graph's one is the first, the second is 0."""
     weights = [{c.source == layer.name: graph.weights[c.weight] for c in layer.into} for layer in layers]
     like = weights[0][False]
-    rnn = nn.RNN(
-        like.shape[0], units, len(layers), f, bias, batch_first=True, dtype=like.dtype, device=like.device
-    )
+    rnn = nn.RNN(like.shape[0], units, len(layers), f, bias, batch_first=True, dtype=like.dtype, device=like.device)
     for nth, layer in enumerate(layers):
         fill(getattr(rnn, f"weight_ih_l{nth}"), weights[nth][False].mT, graph.slope)
         fill(getattr(rnn, f"weight_hh_l{nth}"), weights[nth][True].mT, graph.slope)

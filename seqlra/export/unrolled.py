@@ -6,6 +6,7 @@ import operator
 import re
 from functools import reduce
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -18,6 +19,9 @@ from seqlra.network.graph import Graph
 from seqlra.network.layers import Buffer, Place
 from seqlra.network.subgraph import Subgraph
 from seqlra.network.units import Activation, Discretizer
+
+Value = Any
+"""A stand-in for a tensor (`fx.Proxy`), which writes down what is done with it; typed as loosely as torch types it."""
 
 
 def unrolled_module(graph: Graph, logits: bool, tokens: bool) -> fx.GraphModule:
@@ -46,14 +50,14 @@ def _needed(graph: Graph, ends: list[Place]) -> list[Subgraph]:
 
 
 class _Writer:
-    """Writes the code of the module, line by line, with stand-ins (`fx.Proxy`) for the tensors."""
+    """Writes the code of the module, line by line."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.layout = graph, graph.layout
         self.code, self.root = fx.Graph(), nn.Module()
         self.tracer = GraphAppendingTracer(self.code)
-        self.values: dict[Place, fx.Proxy] = {}  # z* of every node; h of outputs
-        self.tensors: dict[tuple[str, str], fx.Proxy] = {}  # by kind and name, those that the module has by now
+        self.values: dict[Place, Value] = {}  # z* of every node; h of outputs
+        self.tensors: dict[tuple[str, str], Value] = {}  # by kind and name, those that the module has by now
         self.units: dict[int, str] = {}  # by id, the names of its units
         self.stepped = {self.layout.places[n.name][0] for n in graph.nodes if n.name not in self.layout.buffers}
 
@@ -64,7 +68,7 @@ class _Writer:
             for name, buffer in given.items():
                 if self._is_state(buffer) != states:
                     continue
-                x = fx.Proxy(self.code.placeholder(_identifier(name)), self.tracer)
+                x: Value = fx.Proxy(self.code.placeholder(_identifier(name)), self.tracer)
                 if tokens and not states:
                     x = one_hot(x, buffer.units).to(self._any_weight())
                 apart = len(buffer.inputs) > 1 or (name in self.stepped and not states)
@@ -75,7 +79,8 @@ class _Writer:
         """Lines for ``h``, ``z`` and ``z*`` of one subgraph; the ``f`` of an output comes at the end."""
         graph = self.graph
         products = [
-            self.values[self.layout.places[read.source]] @ self._tensor("weight", read.weight, graph.weights[read.weight])
+            self.values[self.layout.places[read.source]]
+            @ self._tensor("weight", read.weight, graph.weights[read.weight])
             for read in subgraph.reads
         ]
         value = reduce(operator.add, products)
@@ -85,7 +90,7 @@ class _Writer:
             value = value * self._tensor("state", "slope", graph.slope)
         for unit in (subgraph.f, subgraph.g):
             if unit is not None:
-                value = self._call(unit, value)
+                value = self._call(unit, value, subgraph.name)
         self.values[self.layout.places[subgraph.name]] = value
 
     def finish(self, last: str, f: nn.Module | None) -> fx.GraphModule:
@@ -119,14 +124,14 @@ class _Writer:
     def _is_state(self, buffer: Buffer) -> bool:
         return len(buffer.inputs) < buffer.blocks
 
-    def _side_by_side(self, places: list[Place], stacked: bool) -> fx.Proxy:
+    def _side_by_side(self, places: list[Place], stacked: bool) -> Value:
         values = [self.values[place] for place in places]
-        return torch.stack(values, 1) if stacked else values[0]  # type: ignore[arg-type,return-value]
+        return torch.stack(values, 1) if stacked else values[0]
 
-    def _any_weight(self) -> fx.Proxy:
+    def _any_weight(self) -> Value:
         return self._tensor("weight", *next(iter(self.graph.weights.items())))
 
-    def _tensor(self, kind: str, name: str, tensor: Tensor) -> fx.Proxy:
+    def _tensor(self, kind: str, name: str, tensor: Tensor) -> Value:
         """A parameter of the module, a copy of the graph's; shared where the graph shares it."""
         if (kind, name) not in self.tensors:
             attribute = self._free_name(f"{kind}_{name}")
@@ -134,12 +139,13 @@ class _Writer:
             self.tensors[kind, name] = fx.Proxy(self.code.get_attr(attribute), self.tracer)
         return self.tensors[kind, name]
 
-    def _call(self, unit: Activation | Discretizer, value: fx.Proxy) -> fx.Proxy:
-        """A line that applies ``f`` or ``g``; a module for each unit, which all who have it share."""
+    def _call(self, unit: Activation | Discretizer, value: Value, name: str) -> Value:
+        """A line ``name = unit(value)`` that applies ``f`` or ``g``; subgraphs of the same unit share its module."""
         if id(unit) not in self.units:
             self.units[id(unit)] = self._free_name(f"unit_{unit.name}")
             self.root.add_module(self.units[id(unit)], unit_module(unit))
-        return fx.Proxy(self.code.call_module(self.units[id(unit)], (value.node,)), self.tracer)
+        line = self.code.create_node("call_module", self.units[id(unit)], (value.node,), name=_identifier(name))
+        return fx.Proxy(line, self.tracer)
 
     def _free_name(self, wanted: str) -> str:
         """A name for an attribute, made of letters, digits and underscores, that is not taken."""

@@ -1,0 +1,79 @@
+"""Oracle: the torch module itself, against what ``torch.export`` and onnxruntime make of it, for other batch sizes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from helpers import filled, skip_net
+from torch import Tensor, nn
+
+from seqlra import Activation, Graph, elman, mlp
+from seqlra.export import to_torch
+
+ARCTAN = Activation("arctan", torch.atan, lambda h, z: 1 / (1 + h * h))
+BATCH = torch.export.Dim("batch")
+
+CASES: dict[str, tuple[Any, bool, tuple[Any, ...]]] = {
+    "mlp": (mlp(5, [12, 8], 3), False, ({0: BATCH},)),
+    "own activation, lwta": (mlp(5, [12, 8], 3, ARCTAN, "lwta"), False, ({0: BATCH},)),
+    "skip connections, sign": (skip_net(g="sign"), False, ({0: BATCH},)),
+    "two sizes of recurrent layers": (elman(5, [8, 4], 3, 1), False, ({0: BATCH}, ({1: BATCH}, {1: BATCH}))),
+    "last output": (elman(5, [8], 3, 4, outputs_at=[4]), False, ({0: BATCH}, ({1: BATCH},))),
+    "tokens": (elman(5, [8], 3, 4), True, ({0: BATCH}, ({1: BATCH},))),
+    "binary units over time": (elman(5, [8, 4], 3, 3, "sigmoid", "heaviside"), True, ({0: BATCH}, {0: BATCH}, {0: BATCH})),
+}
+
+
+def arguments(graph: Graph, module: nn.Module, tokens: bool, batch: int) -> tuple[Tensor, ...]:
+    """Inputs and states for a module, of random values."""
+    like = next(module.parameters())
+    buffer = graph.layout.buffers["x"]
+    sizes = (batch, buffer.blocks) if "x[1]" in graph.layout.places else (batch,)
+    x = torch.randint(buffer.units, sizes) if tokens else torch.randn(*sizes, buffer.units).to(like)
+    states = [torch.randn(batch, node.units).to(like) for node in graph.inputs if node.name.endswith("[0]")]
+    return (x, *(state[None] if hasattr(module, "rnns") else state for state in states))
+
+
+def program_of(name: str, dtype: torch.dtype) -> tuple[Graph, nn.Module, torch.export.ExportedProgram]:
+    nodes, tokens, shapes = CASES[name]
+    graph = filled(nodes).to(dtype)
+    module = to_torch(graph, tokens=tokens)
+    program = torch.export.export(module, arguments(graph, module, tokens, 2), dynamic_shapes=shapes)
+    return graph, module, program
+
+
+def as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_torch_export(name: str) -> None:
+    graph, module, program = program_of(name, torch.float64)
+    inputs = arguments(graph, module, CASES[name][1], 6)
+    for ours, theirs in zip(as_tuple(program.module()(*inputs)), as_tuple(module(*inputs)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert not any("seqlra" in str(node.target) for node in program.graph.nodes)
+
+
+@pytest.mark.parametrize("name", ["own activation, lwta", "skip connections, sign", "last output", "tokens"])
+def test_onnx(name: str) -> None:
+    for needed in ("onnx", "onnxscript"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed: pip install seqlra[export]")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install seqlra[export]")
+    graph, module, program = program_of(name, torch.float32)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own means
+        exported = torch.onnx.export(program, verbose=False)
+    assert exported is not None
+    exported.save(file)
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    inputs = arguments(graph, module, CASES[name][1], 6)
+    named = {given.name: tensor.numpy() for given, tensor in zip(session.get_inputs(), inputs, strict=True)}
+    for ours, theirs in zip(session.run(None, named), as_tuple(module(*inputs)), strict=True):
+        torch.testing.assert_close(torch.from_numpy(ours), theirs.detach(), rtol=0, atol=1e-5)
