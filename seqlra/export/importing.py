@@ -16,7 +16,7 @@ from seqlra.export.recurrent import ElmanModule
 from seqlra.export.units import MODULES
 from seqlra.network.builders import elman, mlp
 from seqlra.network.graph import Graph
-from seqlra.network.losses import LocalLoss, OutputLoss
+from seqlra.network.losses import OUTPUT_LOSSES, LocalLoss, OutputLoss, output_loss
 from seqlra.network.subgraph import Input, Subgraph
 from seqlra.network.units import activation
 
@@ -58,8 +58,8 @@ def from_torch(
     """
     if len(modules) == 1 and isinstance(modules[0], ElmanModule) and not modules[0].every_step:
         outputs_at = outputs_at or [steps]
-    parts, output = _without_softmax(list(_parts(modules)), output)
-    losses: dict[str, Any] = {"output": output, **({} if loss is None else {"loss": loss})}
+    parts, of_output = _without_softmax(list(_parts(modules)), output)
+    losses: dict[str, Any] = {"output": of_output, **({} if loss is None else {"loss": loss})}
     if parts and isinstance(parts[0], nn.RNN):
         layers = _recurrent_layers(parts)
         inputs, hidden, outputs = _sizes(layers)
@@ -94,16 +94,15 @@ def _parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield module
 
 
-def _without_softmax(
-    parts: list[nn.Module], output: str | OutputLoss | None
-) -> tuple[list[nn.Module], str | OutputLoss]:
+def _without_softmax(parts: list[nn.Module], output: str | OutputLoss | None) -> tuple[list[nn.Module], OutputLoss]:
     """The parts before the softmax, and the loss of the output."""
     if parts and type(parts[-1]) is nn.Softmax:
         axes = (-1, 2) if isinstance(parts[0], nn.RNN) else (-1, 1)
-        if parts[-1].dim not in axes or output not in (None, "cross-entropy"):
+        loss = output_loss("cross-entropy" if output is None else output)
+        if parts[-1].dim not in axes or loss.f is not OUTPUT_LOSSES["cross-entropy"].f:
             raise _unfit(parts[-1])
-        return parts[:-1], "cross-entropy"
-    return parts, "gaussian" if output is None else output
+        return parts[:-1], loss
+    return parts, output_loss("gaussian" if output is None else output)
 
 
 def _linear_layers(parts: Sequence[nn.Module]) -> list[_Layer]:

@@ -68,7 +68,9 @@ class _Writer:
             for name, buffer in given.items():
                 if self._is_state(buffer) != states:
                     continue
-                x: Value = fx.Proxy(self.code.placeholder(_identifier(name)), self.tracer)
+                line = self.code.placeholder(_identifier(name))
+                line.target = line.name  # that torch made one which is not taken
+                x: Value = fx.Proxy(line, self.tracer)
                 if tokens and not states:
                     x = one_hot(x, buffer.units).to(self._any_weight())
                 apart = len(buffer.inputs) > 1 or (name in self.stepped and not states)
@@ -154,4 +156,6 @@ class _Writer:
 
 
 def _identifier(name: str) -> str:
-    return re.sub(r"\W+", "_", name).strip("_")
+    """Letters, digits and underscores; torch makes an identifier of it, but for "self" in a method."""
+    plain = re.sub(r"\W+", "_", name).strip("_")
+    return "itself" if plain == "self" else plain

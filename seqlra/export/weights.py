@@ -22,8 +22,9 @@ def save_weights(graph: Graph, path: str | Path) -> None:
         SeqlraError: safetensors is not installed; the file cannot be written.
     """
     library = _safetensors()
-    tensors = {name: tensor.detach().contiguous() for name, tensor in graph.state_dict().items()}
-    write_atomically(Path(path), lambda temporary: library.save_file(tensors, temporary, metadata={"format": "pt"}))
+    tensors = {name: tensor.contiguous() for name, tensor in graph.state_dict().items()}
+    content = library.save(tensors, metadata={"format": "pt"})
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 @torch.no_grad()

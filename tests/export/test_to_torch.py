@@ -70,7 +70,7 @@ class TestSequential:
         x = torch.randn(BATCH, 5)
         assert_equal(module(x), graph(x))
 
-    @pytest.mark.parametrize("f", [*ACTIVATIONS, ARCTAN], ids=str)
+    @pytest.mark.parametrize("f", [*ACTIVATIONS, ARCTAN], ids=lambda f: getattr(f, "name", f))
     @pytest.mark.parametrize("g", [None, *DISCRETIZERS])
     def test_every_unit(self, f: Any, g: str | None) -> None:
         graph = filled(mlp(5, [12, 8], 3, f, g, output="gaussian"))
@@ -202,9 +202,13 @@ def both_ways(steps: int = 3) -> list[Input | Subgraph]:
     nodes: list[Input | Subgraph] = [Input("there[0]", 8), *(Input(f"x[{t}]", 5) for t in range(1, steps + 1))]
     nodes.append(Input(f"back[{steps + 1}]", 4))
     for t in range(1, steps + 1):
-        nodes.append(Subgraph(f"there[{t}]", 8, [Connection(f"x[{t}]", "W"), Connection(f"there[{t - 1}]", "V")], bias="b"))
+        nodes.append(
+            Subgraph(f"there[{t}]", 8, [Connection(f"x[{t}]", "W"), Connection(f"there[{t - 1}]", "V")], bias="b")
+        )
     for t in range(steps, 0, -1):
-        nodes.append(Subgraph(f"back[{t}]", 4, [Connection(f"x[{t}]", "P"), Connection(f"back[{t + 1}]", "Q")], bias="d"))
+        nodes.append(
+            Subgraph(f"back[{t}]", 4, [Connection(f"x[{t}]", "P"), Connection(f"back[{t + 1}]", "Q")], bias="d")
+        )
     for t in range(1, steps + 1):
         reads = [Connection(f"there[{t}]", "U"), Connection(f"back[{t}]", "R")]
         nodes.append(Subgraph(f"output[{t}]", 3, reads, loss="cross-entropy", bias="c"))
@@ -289,12 +293,18 @@ class TestAnyList:
     def test_names_that_are_no_identifiers_or_that_modules_have_already(self) -> None:
         nodes = [
             Input("class", 5),
-            Subgraph("a b", 8, [Connection("class", "w-1")], bias="forward"),
+            Input("self", 4),
+            Input("torch", 7),
+            Input("x 1", 4),
+            Input("x-1", 4),
+            Subgraph("a b", 8, [Connection("class", "w-1"), "self", "torch", "x 1", "x-1"], bias="forward"),
             Subgraph("a-b", 4, [Connection("a b", "w_1")], bias="for ward"),
-            Subgraph("ä", 3, [Connection("a-b", "T"), Connection("class", "w 1")], loss="gaussian"),
+            Subgraph("-self-", 6, [Connection("a-b", "T")]),
+            Subgraph("ä", 3, [Connection("-self-", "0"), Connection("class", "w 1")], loss="gaussian"),
         ]
-        graph, x = filled(nodes), torch.randn(BATCH, 5)
-        assert_equal(to_torch(graph)(x), graph(x))
+        graph = filled(nodes)
+        inputs = {node.name: torch.randn(BATCH, node.units) for node in graph.inputs}
+        assert_equal(to_torch(graph)(*inputs.values()), graph(inputs))
 
     def test_the_code_is_the_list(self) -> None:
         code = to_torch(filled(skip_net())).code
@@ -375,4 +385,3 @@ class TestTrainedRuns:
 def test_the_room_is_there_on_first_use() -> None:
     assert seqlra.export.to_torch is to_torch
     assert "export" in dir(seqlra)
-

@@ -13,7 +13,7 @@ from helpers import as_rows, assert_same, batch_for, filled, skip_net, updates
 from seqlra import DifferenceTargetPropagation, Graph, LRAFeedback, SeqlraError, elman, initialize, mlp, update
 from seqlra.export import load_weights, save_weights
 
-library: Any = pytest.importorskip("safetensors.torch", reason="safetensors is not installed: pip install seqlra[export]")
+library: Any = pytest.importorskip("safetensors.torch", reason="no safetensors: pip install seqlra[export]")
 
 
 @pytest.mark.parametrize("stack", [None, 2])
