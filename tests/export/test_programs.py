@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-import warnings
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,17 @@ import torch
 from helpers import filled, skip_net
 from torch import Tensor, nn
 
+import seqlra
 from seqlra import Activation, Graph, elman, mlp
 from seqlra.export import to_torch
+from seqlra.training import runs
+from seqlra.training.configure import configure
 
 ARCTAN = Activation("arctan", torch.atan, lambda h, z: 1 / (1 + h * h))
-pytestmark = pytest.mark.filterwarnings("ignore:The tensor attributes")  # torch, about its own nn.RNN
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The tensor attributes"),  # torch, about its own nn.RNN
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning"),  # its exporter, about itself
+]
 BATCH = torch.export.Dim("batch")
 
 CASES: dict[str, tuple[Any, bool, tuple[Any, ...]]] = {
@@ -64,20 +71,48 @@ def test_torch_export(name: str) -> None:
     assert not any("seqlra" in str(node.target) for node in program.graph.nodes)
 
 
-@pytest.mark.parametrize("name", ["own activation, lwta", "two sizes of recurrent layers", "binary units over time"])
-def test_onnx(name: str) -> None:
+def needs_onnx() -> Any:
+    """The runtime; the test is skipped, saying so, without the extra."""
     for needed in ("onnx", "onnxscript"):
-        pytest.importorskip(needed, reason=f"{needed} is not installed: pip install seqlra[export]")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install seqlra[export]")
-    graph, module, program = program_of(name, torch.float32)
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about its own means
-        exported = torch.onnx.export(program, verbose=False)
-    assert exported is not None
-    exported.save(file)
-    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    inputs = arguments(graph, module, CASES[name][1], 6)
+        pytest.importorskip(needed, reason=f"no {needed}: pip install seqlra[export]")
+    return pytest.importorskip("onnxruntime", reason="no onnxruntime: pip install seqlra[export]")
+
+
+def assert_runs_alike(session: Any, module: nn.Module, inputs: Sequence[Tensor]) -> None:
     named = {given.name: tensor.numpy() for given, tensor in zip(session.get_inputs(), inputs, strict=True)}
     for ours, theirs in zip(session.run(None, named), as_tuple(module(*inputs)), strict=True):
         torch.testing.assert_close(torch.from_numpy(ours), theirs.detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["own activation, lwta", "two sizes of recurrent layers"])
+def test_onnx(name: str) -> None:
+    runtime, file = needs_onnx(), io.BytesIO()
+    graph, module, program = program_of(name, torch.float32)
+    exported = torch.onnx.export(program, verbose=False)
+    assert exported is not None
+    exported.save(file)
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    assert_runs_alike(session, module, arguments(graph, module, CASES[name][1], 6))
+
+
+def test_what_the_text_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_text: Path) -> None:
+    runtime = needs_onnx()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
+    torch.set_default_dtype(torch.float32)
+    here: dict[str, Any] = {"device": "cpu", "threads": 1}
+    runs.train_runs([configure("mlp", hidden=(9,), steps=3, **here)], Path("runs/first"))
+    text: dict[str, Any] = {"text": str(short_text), "streams": 5, "unroll": 20}
+    runs.train_runs([configure("rnn", hidden=(9,), steps=3, **text, **here)], Path("runs/text"))
+    names: dict[str, Any] = {}
+    leaving, programs, stepwise, coming = re.findall(r"```python\n(.*?)```", seqlra.export.__doc__ or "", re.DOTALL)
+    exec(leaving + programs, names)
+    session = runtime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    assert_runs_alike(session, names["net"], [torch.rand(7, 784)])
+    exec(stepwise, names)
+    tokens, state = torch.arange(5)[:, None], torch.randn(1, 5, 9)
+    for ours, theirs in zip(names["step"].module()(tokens, state), names["net"](tokens, state), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    exec(coming, names)
+    x = torch.rand(7, 784)
+    torch.testing.assert_close(names["graph"](x), names["net"](x).softmax(-1))
