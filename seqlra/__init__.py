@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqlra import export as export
     from seqlra.analysis.diagnostics import Diagnosis as Diagnosis
     from seqlra.analysis.diagnostics import diagnose as diagnose
     from seqlra.analysis.predicting import evaluate as evaluate
@@ -88,9 +89,10 @@ _HOMES = {
     "seqlra.training.progress": ("Progress",),
     "seqlra.training.saving": ("load", "save"),
 }
+_FOLDERS = ("export",)
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = list(_HOME)
+__all__ = [*_FOLDERS, *_HOME]
 
 try:
     __version__ = version("seqlra")
@@ -100,10 +102,12 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that the command line can answer before torch is loaded."""
+    if name in _FOLDERS:
+        return import_module(f"seqlra.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'seqlra' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *__all__})
