@@ -9,6 +9,7 @@ steps of one subgraph, which run as one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -134,6 +135,8 @@ class Graph(nn.Module):
             s = layer.subgraph
             computes = s.loss.name if s.f is None else s.f.name + (f", {s.g.name}" if s.g else "")
             reads = ", ".join(f"{read.source} ({read.weight})" for read in s.reads)
+            if s.leak is not None:
+                computes += f", leak {s.leak[0]:g}" + (f" to {s.leak[-1]:g}" if len(s.leak) > 1 else "")
             line = f"{s.name}: {s.units} units ({computes}) reading {reads}"
             if layer.steps > 1:
                 line += f", and {layer.steps - 1} more steps"
@@ -159,6 +162,9 @@ class Graph(nn.Module):
                     )
                 if read.source in outputs:
                     raise SeqlraError(f"subgraph {node.name!r} reads {read.source!r}, which is an output")
+            if isinstance(node, Subgraph) and node.leak is not None and _step_before(node.name) not in seen:
+                needs = _step_before(node.name) or "a step in its name, as hidden[1] has, and hidden[0]"
+                raise SeqlraError(f"subgraph {node.name!r} leaks, so it needs {needs} before it in the list")
             seen.add(node.name)
         if not self.outputs:
             raise SeqlraError("no subgraph is an output: give the last one an output loss, e.g. 'cross-entropy'")
@@ -183,6 +189,11 @@ class Graph(nn.Module):
             held[name] = _zeros(name, shape)
         elif tuple(held[name].shape) != shape:
             raise SeqlraError(f"{name!r} is shared by connections of sizes {tuple(held[name].shape)} and {shape}")
+
+
+def _step_before(name: str) -> str | None:
+    match = re.fullmatch(r"(.+)\[(\d+)\]", name)
+    return f"{match[1]}[{int(match[2]) - 1}]" if match else None
 
 
 def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:
