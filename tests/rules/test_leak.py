@@ -73,6 +73,7 @@ GRAPHS: dict[str, Any] = {
     "last output": lambda: elman(5, [7], 3, STEPS, across_time=True, leak=PER_UNIT, outputs_at=[2, STEPS]),
     "no feedback over time": lambda: elman(5, [7, 6], 3, STEPS, leak=0.3),
     "no recurrence": without_recurrence,
+    "two leaks": lambda: [*without_recurrence()[:7], *without_recurrence(0.4)[7:]],
     "split": split,
 }
 
@@ -107,9 +108,7 @@ def by_autograd(
         t = int(name.split("[")[1][:-1])
         loss = loss + cross_entropy(outputs(max(1, t - window), t, everything)[name], target, reduction="sum")
     grads = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(own.items(), grads, strict=True)
-    }
+    return {name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(own.items(), grads, strict=True)}
 
 
 @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS.keys())
@@ -140,14 +139,19 @@ def test_the_forward_pass_leaks(nodes: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [LRAFeedback, LRADiff])
-@pytest.mark.parametrize("window", [0, 1, STEPS - 1, None])
+@pytest.mark.parametrize("window", [0, 2, None])
 @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS.keys())
 def test_the_engine_gives_the_updates_of_the_reference(
     kind: Any, nodes: Any, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = filled(nodes())
     inputs, targets = batch_for(graph)
-    for settings in ({}, {"c2": 0.2, "carry": "error"}, {"epsilon": 0.01, "c2_per": "batch"}, {"epsilon": 0.01, "skip": True}):
+    for settings in (
+        {},
+        {"c2": 0.2, "carry": "error"},
+        {"epsilon": 0.01, "c2_per": "batch"},
+        {"epsilon": 0.01, "skip": True},
+    ):
         rule = kind(beta=0.3, window=window, **{"c2": 0.5, **settings})
         for rows_at_once in (256, 4):
             monkeypatch.setattr(BackwardPass, "ROWS_AT_ONCE", rows_at_once)
@@ -188,6 +192,17 @@ def test_dfa_sends_nothing_over_the_leak() -> None:
     d, h = step.backward.errors, step.forward.h
     expected = d[1] @ graph.feedback["B-output-hidden"] * torch.tensor(PER_UNIT) * (1 - h[0].tanh().square())
     assert (d[0] - expected).abs().max() < 1e-12
+
+
+def test_an_output_at_the_last_step_teaches_every_step_over_the_leak() -> None:
+    nodes = without_recurrence()
+    graph = filled([n for n in nodes if not n.name.startswith("output") or n.name == f"output[{STEPS}]"])
+    inputs, targets = batch_for(graph)
+    step = update(graph, LRAFeedback(c2=None), as_rows(inputs), as_rows(targets))
+    assert step.depth == STEPS + 1
+    d = step.backward.errors[0]
+    assert d is not None
+    assert (d != 0).all()
 
 
 @pytest.mark.parametrize("leak", [None, 1, 1.0, [1.0] * 7])
