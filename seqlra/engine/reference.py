@@ -138,11 +138,13 @@ def _displacement(
     rule: LRAFeedback | LRADiff,
     above: list[tuple[Subgraph, Connection]],
     d: Mapping[str, Tensor],
-) -> Tensor | float:
+) -> Tensor:
     """What the subgraphs above send back: ``sum d E``, or ``sum d W^T``."""
     if isinstance(rule, LRAFeedback):
-        return sum(d[reader.name] @ graph.feedback[read.feedback] for reader, read in above if read.feedback)
-    return sum(d[reader.name] @ graph.weights[read.weight].T for reader, read in above)
+        delta = sum(d[reader.name] @ graph.feedback[read.feedback] for reader, read in above if read.feedback)
+    else:
+        delta = sum(d[reader.name] @ graph.weights[read.weight].T for reader, read in above)
+    return torch.as_tensor(delta)  # 0 where only the leak brings something
 
 
 def _leaked(graph: Graph, node: Subgraph, delta: Mapping[str, Tensor]) -> Tensor | None:

@@ -57,8 +57,8 @@ class ConnectionOutOf:
 class Layer:
     """Time steps of one subgraph that run as one: blocks ``first .. first + steps - 1`` of the buffer ``name``.
 
-    ``subgraph`` is the first of them and represents all. The steps of a ``recurrent`` layer read each other, or leak, so
-    their forward pass runs step by step; everything else about them is still one product.
+    ``subgraph`` is the first of them and represents all. The steps of a ``recurrent`` layer read each other, or leak,
+    so their forward pass runs step by step; everything else about them is still one product.
     """
 
     name: str

@@ -70,8 +70,8 @@ class Rule(ABC):
 
         Args:
             layer: its ``h``, ``z``, ``f``, ``derivative``, ``loss``; tensors are ``(*stack, rows, units)``.
-            incoming: the sum over the connections out of it of ``error above @ feedback_matrix``, in the same shape; over
-                the memory of the units (`has_memory`) the error of the step after is added.
+            incoming: the sum over the connections out of it of ``error above @ feedback_matrix``, in the same shape;
+                what comes from the step after over the memory of the units (`has_memory`) is added.
 
         Returns:
             ``d = dL/dh`` in that shape. It gives the updates of the layer's weights, and crosses the connections into
@@ -96,8 +96,8 @@ class Rule(ABC):
         return False
 
     def memory(self, layer: LayerView) -> Tensor:
-        """What an error is multiplied by when it crosses the memory of these rows to the step before: ``dz_t/dz_{t-1}``,
-        ``(units,)`` or ``(*stack, rows, units)``; of leaky units ``1 - leak``."""
+        """What an error is multiplied by when it crosses the memory of these rows to the step before,
+        ``dz_t/dz_{t-1}``: ``(units,)`` or ``(*stack, rows, units)``; of leaky units ``1 - leak``."""
         assert layer.leak is not None
         return 1 - layer.leak
 

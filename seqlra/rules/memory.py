@@ -5,8 +5,8 @@ in at step t + 1 goes to step t of the same unit, times ``memory_{t+1} = dz_{t+1
 
     total_t = arrived_t + memory_{t+1} * total_{t+1}        arrived: over the connections out of step t
 
-On the whole walk this is a sum that runs back through the steps, elementwise. In a window, ``total_{t+1}`` is that of one
-sweep ago, so an error of step t reaches step t - w over connections and memory alike.
+On the whole walk this is a sum that runs back through the steps, elementwise. In a window, ``total_{t+1}`` is that of
+one sweep ago, so an error of step t reaches step t - w over connections and memory alike.
 """
 
 from __future__ import annotations

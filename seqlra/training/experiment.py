@@ -207,7 +207,7 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     net = config.network
     g = discretizer(net.discretizer, net.block_size)
     symbols = len(vocabulary)
-    options = {"across_time": net.across_time, "leak": net.leak}
+    options: dict[str, Any] = {"across_time": net.across_time, "leak": net.leak}
     return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss, **options)
 
 

@@ -195,7 +195,7 @@ def test_dfa_sends_nothing_over_the_leak() -> None:
 
 
 def test_an_output_at_the_last_step_teaches_every_step_over_the_leak() -> None:
-    nodes = without_recurrence()
+    nodes = without_recurrence(0.4)
     graph = filled([n for n in nodes if not n.name.startswith("output") or n.name == f"output[{STEPS}]"])
     inputs, targets = batch_for(graph)
     step = update(graph, LRAFeedback(c2=None), as_rows(inputs), as_rows(targets))
