@@ -9,7 +9,6 @@ steps of one subgraph, which run as one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlra.errors import SeqlraError
-from seqlra.network.layers import Layer, find_layers
+from seqlra.network.layers import Layer, find_layers, name_and_step
 from seqlra.network.subgraph import Input, Subgraph
 
 
@@ -192,8 +191,8 @@ class Graph(nn.Module):
 
 
 def _step_before(name: str) -> str | None:
-    match = re.fullmatch(r"(.+)\[(\d+)\]", name)
-    return f"{match[1]}[{int(match[2]) - 1}]" if match else None
+    base, step = name_and_step(name)
+    return None if step < 0 else f"{base}[{step - 1}]"
 
 
 def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:

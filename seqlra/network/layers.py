@@ -169,12 +169,17 @@ def find_layers(nodes: Sequence[Input | Subgraph]) -> Layout:
     return Layout(layers, _buffers(nodes, places), places, _outputs(layers))
 
 
+def name_and_step(full: str) -> tuple[str, int]:
+    """``("hidden", 3)`` of ``"hidden[3]"``; a name without a step has step -1."""
+    match = re.fullmatch(r"(.+)\[(\d+)\]", full)
+    return (match[1], int(match[2])) if match else (full, -1)
+
+
 def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
     """Where each node's rows lie: the steps of one name, in order, are the blocks of its buffer."""
     steps: dict[str, list[tuple[int, str]]] = {}
     for node in nodes:
-        match = re.fullmatch(r"(.+)\[(\d+)\]", node.name)
-        name, step = (match[1], int(match[2])) if match else (node.name, -1)
+        name, step = name_and_step(node.name)
         steps.setdefault(name, []).append((step, node.name))
     places = {}
     for name, entries in steps.items():

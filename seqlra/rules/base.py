@@ -122,6 +122,11 @@ class Rule(ABC):
     def anneal(self, graph: Graph, progress: float) -> None:
         """Set what changes during training; ``progress`` is the share that is done, from 0 to 1."""
 
+    def hidden_updates(self, backward: BackwardPass) -> dict[Tensor, Tensor] | None:
+        """The updates of the hidden layers' parameters, summed over the predictions, of a rule that computes them
+        itself; None: they are products of errors and sources."""
+        return None
+
     def normalize_update(self, update: Tensor, axes: int) -> Tensor:
         """Change a parameter's whole update before it is used; its last ``axes`` axes belong to one model."""
         return update
