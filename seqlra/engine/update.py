@@ -156,8 +156,8 @@ def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Upd
     count = backward.asked(graph.layout.all_outputs) if mean else backward.predictions
     updates = Updates(where)
     own = rule.hidden_updates(backward)
-    for parameter, total in (own or {}).items():
-        updates[parameter] = where(parameter).copy_(total).mul_(scale)
+    for parameter, summed in (own or {}).items():
+        updates[parameter] = where(parameter).copy_(summed).mul_(scale)
     for i, (d, rows) in enumerate(zip(backward.errors, backward.rows, strict=True)):
         if d is not None and d.shape[-2] and (own is None or graph.layers[i].subgraph.is_output):
             updates.add(backward.forward, i, range(graph.layers[i].steps), d, rows, scale)

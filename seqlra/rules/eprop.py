@@ -11,13 +11,13 @@ from seqlra.rules.online import OnlineRule
 
 @dataclass(frozen=True)
 class EProp(OnlineRule):
-    """e-prop: ``dV_ij = sum_t L_tj e_tij``, where the eligibility trace e follows the state inside unit j (its eqs. 1, 13
-    and 14): ``e_t = (dz_t/dz_{t-1} at the same unit) e_{t-1} + dz_t/dV_ij``.
+    """e-prop: ``dV_ij = sum_t L_tj e_tij``, where the eligibility trace e follows the state inside unit j:
+    ``e_t = (dz_t/dz_{t-1} inside the unit) e_{t-1} + dz_t/dV_ij``.
 
-    What a unit hears over recurrent weights is taken as given, from itself, too; inside a leaky rate unit is only the
-    leak, so ``dz_t/dz_{t-1} = 1 - leak``, and the trace is that of `RFLO`. The rules differ in where the learning signal
-    comes from: symmetric e-prop has the exact U^T, random e-prop fixed weights, and adaptive e-prop weights that get the
-    updates of U, both sides with a decay: ``feedback`` exact, fixed and learned.
+    What a unit hears over recurrent weights is taken as given, from itself, too. Inside a leaky rate unit is only the
+    leak, so ``dz_t/dz_{t-1} = 1 - leak``, and the trace is that of `RFLO`. The rules differ in where the learning
+    signal comes from: symmetric e-prop has the exact U^T, random e-prop fixed weights, and adaptive e-prop weights that
+    get the updates of U, both sides with a decay: ``feedback`` exact, fixed, and learned with ``feedback_decay``.
     """
 
     name: ClassVar[str] = "e-prop"

@@ -1,8 +1,8 @@
 """What online rules for recurrent networks have in common: a learning signal at every step, and a trace of the past.
 
-An online rule never goes back in time. At step t a hidden layer gets a *learning signal* ``L_t``, the error that comes
-in from the outputs of the same step, and multiplies it by a trace of how its weights made its present state. Over a
-chunk the sum of these products does not depend on the order of summation. With a diagonal recursion
+An online rule never goes back in time. At step t a hidden layer gets a *learning signal* ``L_t``, the error that
+comes in from the outputs of the same step, and multiplies it by a trace of how its weights made its present state. Over
+a chunk the sum of these products does not depend on the order of summation. With a diagonal recursion
 ``p_t = m_t * p_{t-1} + z'_t * source_t`` of the trace, where ``z' = dz/dh``,
 
     sum_t L_t * p_t = sum_s total_s * z'_s * source_s,      total_s = L_s + m_{s+1} * total_{s+1}

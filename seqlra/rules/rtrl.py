@@ -23,8 +23,7 @@ class RTRL(OnlineRule):
 
         J_t = dz_t/dh_t * (J_{t-1} V + ... + the immediate influence of the weights on h_t) + (1 - leak) J_{t-1}
 
-    and the update ``sum_t L_t J_t`` with ``L_t = dL_t/dz_t`` (its eqs. 10 and 11; weights stay as they are over a
-    chunk). With exact feedback that is the gradient of BPTT. J holds units x weights numbers for every sample, and a
+    and the update ``sum_t L_t J_t`` with ``L_t = dL_t/dz_t`` (weights stay as they are over a chunk). With exact feedback that is the gradient of BPTT. J holds units x weights numbers for every sample, and a
     step costs units^2 x weights: for small networks, and as an oracle. J starts at 0 with every chunk.
     """
 
@@ -96,7 +95,9 @@ def influences(backward: BackwardPass) -> Iterator[tuple[int, int, Tensor]]:
     """For every hidden subgraph in the order of the list: its layer, its step there, and ``J = dz/dtheta``, ``(*stack,
     batch, units, columns)`` with the `columns` of the parameters."""
     graph, where = backward.graph, columns(backward.graph)
-    layers = {(layer.name, block): (i, block - layer.first) for i, layer in enumerate(graph.layers) for block in layer.blocks}
+    layers = {
+        (layer.name, block): (i, block - layer.first) for i, layer in enumerate(graph.layers) for block in layer.blocks
+    }
     hidden = [subgraph for subgraph in graph.subgraphs if not subgraph.is_output]
     at = {place: full for full, place in graph.layout.places.items()}
     last_use: dict[str, int] = {}
@@ -139,7 +140,7 @@ def _influence(
     if layer.subgraph.bias is not None:
         j[..., where[graph.biases[layer.subgraph.bias]]] += eye
     j *= derivative.unsqueeze(-1)
-    before = at.get((layer.name, layer.first + step - 1))
+    before = at.get((layer.name, layer.first + step - 1), "")
     if view.leak is not None and before in known:
         j += (1 - view.leak).unsqueeze(-1) * known[before]
     return j

@@ -16,7 +16,7 @@ from seqlra.rules.views import LayerView
 
 @dataclass(frozen=True)
 class SnAp1(OnlineRule):
-    """SnAp-1: RTRL with all influences set to 0 but that of a weight on the unit that it goes into (its Section 3).
+    """SnAp-1: RTRL with all influences set to 0 but that of a weight on the unit that it goes into.
 
     The trace is ``p_t = m_t p_{t-1} + dz_t/dh_t source_t`` with the diagonal of the Jacobian of the recurrence,
     ``m_tj = dz_tj/dz_{t-1,j} = (1 - leak) + dz_tj/dh_tj V_jj``. If V is diagonal this is RTRL.

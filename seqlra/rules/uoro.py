@@ -24,7 +24,7 @@ class UORO(OnlineRule):
         s_t = rho0 * (dz_t/dz_{t-1}) s_{t-1} + rho1 * nu
         theta_t = theta_{t-1} / rho0 + (nu dz_t/dtheta) / rho1        nu: random signs
 
-    (its Algorithm 1). The mean of ``s_t theta_t`` is J_t. ``rho0`` and ``rho1`` balance the norms of both, for a smaller
+    The mean of ``s_t theta_t`` is J_t. ``rho0`` and ``rho1`` balance the norms of both, for less
     variance. The update is ``sum_t (L_t s_t) theta_t``. For one recurrent layer.
     """
 
@@ -52,7 +52,7 @@ class UORO(OnlineRule):
             return {}
         s = torch.zeros_like(signal[..., forward.rows(range(1)), :])
         theta = s.new_zeros(*s.shape[:-1], max(part.stop for part in where.values()))
-        total = 0
+        total = torch.zeros_like(theta[..., 0, :])
         for step in range(layer.steps):
             view = backward.receiving(number, range(step, step + 1), backward.messages)
             nu = torch.where(torch.rand_like(s) < 0.5, -1.0, 1.0).to(s)
@@ -60,8 +60,7 @@ class UORO(OnlineRule):
             rho0, rho1 = _balance(theta, ahead), _balance(fresh, nu)
             s, theta = rho0 * ahead + rho1 * nu, theta / rho0 + fresh / rho1
             share = (signal[..., forward.rows(range(step, step + 1)), :] * s).sum(-1, keepdim=True)
-            total = total + (share * theta).sum(-2)
-        assert isinstance(total, Tensor)
+            total += (share * theta).sum(-2)
         return {parameter: total[..., part].reshape(parameter.shape) for parameter, part in where.items()}
 
 

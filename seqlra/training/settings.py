@@ -118,7 +118,9 @@ class RuleOptions(Checked):
     feedback: Annotated[
         str | None,
         Option(
-            "Error weights E are fixed, or learned from the updates of W.", RULE, "rnn by lra-fdbk: learned; else fixed"
+            "Error weights E are fixed, learned from the updates of W, or (online rules) exact: W^T.",
+            RULE,
+            "rnn by lra-fdbk: learned; e-prop, snap-1, rtrl, uoro: exact; else fixed",
         ),
     ] = None
     feedback_decay: Annotated[

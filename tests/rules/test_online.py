@@ -128,7 +128,9 @@ def test_without_a_leak_rflo_is_window_0(kind: Any, feedback: str) -> None:
         assert_same(run(graph, kind(feedback=feedback), batch), run(graph, window, batch))
 
 
-def by_traces(graph: Graph, rule: OnlineRule, inputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+def by_traces(
+    graph: Graph, rule: OnlineRule, inputs: dict[str, Tensor], targets: dict[str, Tensor]
+) -> dict[str, Tensor]:
     """The rule as its paper has it: forward in time, with a trace for every weight and sample; tanh units."""
     layers = [""] if "V" in graph.weights else ["1", "2"]
     total = {name: torch.zeros_like(p) for name, p in graph.named_parameters()}
@@ -166,9 +168,7 @@ def by_traces(graph: Graph, rule: OnlineRule, inputs: dict[str, Tensor], targets
 @pytest.mark.parametrize("feedback", ["exact", "fixed"])
 @pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1])
 @pytest.mark.parametrize("nodes", ["no leak", "leak", "two layers", "last output"])
-def test_the_sum_back_through_the_chunk_is_that_of_traces_forward_in_time(
-    nodes: str, kind: Any, feedback: str
-) -> None:
+def test_the_sum_back_through_the_chunk_is_that_of_traces_forward_in_time(nodes: str, kind: Any, feedback: str) -> None:
     graph = filled(GRAPHS[nodes]())
     inputs, targets = batch_for(graph)
     rule = kind(feedback=feedback, reduction="sum")
@@ -263,7 +263,9 @@ def test_rules_are_refused_where_they_are_not_defined() -> None:
     with pytest.raises(SeqlraError, match="one recurrent layer"):
         UORO().setup(two)
     nodes = [
-        node if node.name != "hidden[3]" else Subgraph("hidden[3]", 6, [Connection("x[3]", "W"), Connection("hidden[1]", "V")])
+        node
+        if node.name != "hidden[3]"
+        else Subgraph("hidden[3]", 6, [Connection("x[3]", "W"), Connection("hidden[1]", "V")])
         for node in GRAPHS["no leak"]()
     ]
     with pytest.raises(SeqlraError, match="step before"):
