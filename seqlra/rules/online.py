@@ -7,9 +7,9 @@ a chunk the sum of these products does not depend on the order of summation. Wit
 
     sum_t L_t * p_t = sum_s total_s * z'_s * source_s,      total_s = L_s + m_{s+1} * total_{s+1}
 
-so such a rule needs no traces, which would be as large as the weights, for every sample: it is one elementwise sum back
-through the chunk, and the usual product. `seqlra.rules.memory` computes ``total``, and a rule says what ``m`` is. Traces
-start at 0 with every chunk.
+so such a rule needs no traces, which would be as large as the weights, for every sample: it is one elementwise sum
+back through the chunk, and the usual product. `seqlra.rules.memory` computes ``total``, and a rule says what ``m`` is.
+Traces start at 0 with every chunk.
 """
 
 from __future__ import annotations

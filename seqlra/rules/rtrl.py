@@ -23,8 +23,9 @@ class RTRL(OnlineRule):
 
         J_t = dz_t/dh_t * (J_{t-1} V + ... + the immediate influence of the weights on h_t) + (1 - leak) J_{t-1}
 
-    and the update ``sum_t L_t J_t`` with ``L_t = dL_t/dz_t`` (weights stay as they are over a chunk). With exact feedback that is the gradient of BPTT. J holds units x weights numbers for every sample, and a
-    step costs units^2 x weights: for small networks, and as an oracle. J starts at 0 with every chunk.
+    and the update ``sum_t L_t J_t`` with ``L_t = dL_t/dz_t`` (weights stay as they are over a chunk). With exact
+    feedback that is the gradient of BPTT. J holds units x weights numbers for every sample, and a step costs units^2 x
+    weights: for small networks, and as an oracle. J starts at 0 with every chunk.
     """
 
     name: ClassVar[str] = "rtrl"
