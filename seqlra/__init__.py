@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from seqlra.network.subgraph import Subgraph as Subgraph
     from seqlra.network.units import Activation as Activation
     from seqlra.network.units import Discretizer as Discretizer
+    from seqlra.rules import RFLO as RFLO
+    from seqlra.rules import RTRL as RTRL
+    from seqlra.rules import UORO as UORO
     from seqlra.rules import Backprop as Backprop
     from seqlra.rules import DifferenceTargetPropagation as DifferenceTargetPropagation
     from seqlra.rules import DirectFeedbackAlignment as DirectFeedbackAlignment
+    from seqlra.rules import EProp as EProp
     from seqlra.rules import FeedbackAlignment as FeedbackAlignment
     from seqlra.rules import LRADiff as LRADiff
     from seqlra.rules import LRAFeedback as LRAFeedback
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from seqlra.rules import Rule as Rule
     from seqlra.rules import SigmoidAdjustedSTE as SigmoidAdjustedSTE
     from seqlra.rules import SlopeAnnealing as SlopeAnnealing
+    from seqlra.rules import SnAp1 as SnAp1
     from seqlra.rules import VarianceAdjustedReinforce as VarianceAdjustedReinforce
     from seqlra.rules.views import ConnectionView as ConnectionView
     from seqlra.rules.views import LayerView as LayerView
@@ -68,9 +73,13 @@ _HOMES = {
     "seqlra.engine.recorded": ("RecordedUpdate",),
     "seqlra.rules.views": ("ConnectionView", "LayerView"),
     "seqlra.rules": (
+        "RFLO",
+        "RTRL",
+        "UORO",
         "Backprop",
         "DifferenceTargetPropagation",
         "DirectFeedbackAlignment",
+        "EProp",
         "FeedbackAlignment",
         "LRADiff",
         "LRAFeedback",
@@ -79,6 +88,7 @@ _HOMES = {
         "Rule",
         "SigmoidAdjustedSTE",
         "SlopeAnnealing",
+        "SnAp1",
         "VarianceAdjustedReinforce",
     ),
     "seqlra.network.subgraph": ("Connection", "Input", "Subgraph"),

@@ -156,7 +156,7 @@ def _layers(graph: Graph) -> dict[str, list[Tensor]]:
 def _angle_steps(ours: BackwardPass, backprop: BackwardPass) -> Tensor | None:
     """See `Diagnosis`. It goes step by step, so that it takes no more memory than an update."""
     forward, steps = ours.forward, _hidden_by_step(ours.graph)
-    if len(steps) < 2:
+    if len(steps) < 2 or type(ours.rule).hidden_updates is not Rule.hidden_updates:  # its updates have no steps
         return None
     errors = [[each.all_rows(i) for i in range(len(each.errors))] for each in (ours, backprop)]
     products = []

@@ -32,6 +32,7 @@ def compute_update_direction(
         targets: for every output by its full name, ``t``.
     """
     h, z, z_star = _feedforward(graph, inputs)
+    delta: dict[str, Tensor] = {}  # dL/dz^l as the subgraphs above see it, before Normalize; leaky units remember it
     y = dict(targets)  # override top-level targets with correct targets from training data
     d: dict[str, Tensor] = {}  # dL_l(z^l, y^l)/dh^l, 0 for the samples at which the while loop ended
     sent: dict[str, Tensor] = {}  # what crosses the connections to the layers below: d, or the error e
@@ -39,6 +40,7 @@ def compute_update_direction(
 
     for sweep in range(1 + (rule.window or 0)):  # with a window, again for every step that errors go back in time
         before = dict(sent) if sweep else {}
+        delta_before = dict(delta) if sweep else {}
         for node in reversed(graph.subgraphs):
             above = [
                 (reader, read)
@@ -47,10 +49,14 @@ def compute_update_direction(
                 if read.source == node.name and read.feedback is not None and reader.name in sent
             ]
             if not node.is_output:
-                if not above:
+                later = _leaked(graph, node, delta if rule.window is None else delta_before)
+                if not above and later is None:
                     continue
                 came = {r.name: _came(rule, node, r, sent, before) for r, _ in above}
-                y[node.name] = _target(graph, rule, node, above, h, z, z_star, y, came, active)
+                delta[node.name] = _displacement(graph, rule, above, came)
+                if later is not None:
+                    delta[node.name] = delta[node.name] + later
+                y[node.name] = _target(graph, rule, node, above, h, z, z_star, y, delta[node.name], active)
 
             # while l >= 1 and L_l(z^l, y^l) >= epsilon
             loss = _loss(node, h[node.name], z[node.name], y[node.name])
@@ -74,7 +80,7 @@ def _feedforward(
     z_star: dict[str, Tensor] = dict(inputs)
     for node in graph.subgraphs:
         h[node.name] = _pre_activation(graph, node, z_star)
-        z[node.name] = _f(node, h[node.name])
+        z[node.name] = _output(node, h[node.name], z_star)
         z_star[node.name] = z[node.name] if node.g is None else node.g.g(z[node.name])
     return h, z, z_star
 
@@ -124,7 +130,34 @@ def _errors(rule: LRAFeedback | LRADiff, node: Subgraph, h: Tensor, z: Tensor, y
         return d, d
     assert isinstance(node.loss, LocalLoss)
     e = node.loss.gradient(z, y) / rule.beta
-    return e * node.f.derivative(h, z), e
+    return e * _derivative(node, h), e
+
+
+def _displacement(
+    graph: Graph,
+    rule: LRAFeedback | LRADiff,
+    above: list[tuple[Subgraph, Connection]],
+    d: Mapping[str, Tensor],
+) -> Tensor:
+    """What the subgraphs above send back: ``sum d E``, or ``sum d W^T``."""
+    if isinstance(rule, LRAFeedback):
+        delta = sum(d[reader.name] @ graph.feedback[read.feedback] for reader, read in above if read.feedback)
+    else:
+        delta = sum(d[reader.name] @ graph.weights[read.weight].T for reader, read in above)
+    return torch.as_tensor(delta)  # 0 where only the leak brings something
+
+
+def _leaked(graph: Graph, node: Subgraph, delta: Mapping[str, Tensor]) -> Tensor | None:
+    """What a leaky unit owes to its own next step, which has the share 1 - alpha of its output: (1 - alpha) delta.
+
+    It is the displacement that crosses the leak, not d or e of the next step: between z_{t+1} and z_t there is no f, so
+    a factor f' would be one too many. With linear units, exact E and F and ``carry="error"``, delta is dL/dz, as in
+    BPTT.
+    """
+    after = next((n for n in graph.subgraphs if n.leak is not None and _step_before(n) == node.name), None)
+    if after is None or after.name not in delta:
+        return None
+    return delta[after.name] * (1 - delta[after.name].new_tensor(after.leak))
 
 
 def _target(
@@ -136,29 +169,29 @@ def _target(
     z: Mapping[str, Tensor],
     z_star: Mapping[str, Tensor],
     y: Mapping[str, Tensor],
-    came: Mapping[str, Tensor],
+    delta: Tensor,
     active: Mapping[str, Tensor],
 ) -> Tensor:
-    """Find target for layer l - 1."""
+    """Find target for layer l - 1.
+
+    The target of a leaky unit is what it would output at the displaced pre-activation, with the state of the step
+    before as it is: y_t = (1 - alpha) z_{t-1} + alpha f(h_t - beta delta_t). The weights of step t change h_t only, so
+    this is the target that they can reach; the past has targets of its own.
+    """
     assert node.f is not None
-    h_bar, z_bar, d_bar = h[node.name], z[node.name], dict(came)
+    h_bar, z_bar, d_bar = h[node.name], z[node.name], {}
     norm_axes = -1 if rule.c2_per == "sample" else (0, 1)
     for _ in range(rule.steps if isinstance(rule, LRADiff) else 1):
         # Calculate pre-activation displacement
-        if isinstance(rule, LRAFeedback):
-            delta = sum(d_bar[reader.name] @ graph.feedback[read.feedback] for reader, read in above if read.feedback)
-        else:
-            delta = sum(d_bar[reader.name] @ graph.weights[read.weight].T for reader, read in above)
+        if isinstance(rule, LRADiff):
             if rule.form == "post":  # Lemma 1: y = z - beta * dL/dz
-                assert isinstance(delta, Tensor)
                 return z_bar - rule.beta * normalize(delta, rule.c2, norm_axes)
-            delta = delta * node.f.derivative(h_bar, z_bar)
-        assert isinstance(delta, Tensor)
+            delta = delta * _derivative(node, h_bar)
         delta = normalize(delta, rule.c2, norm_axes)
 
         # Recalculate neural activities of subgraph
         h_bar = h_bar - rule.beta * delta
-        z_bar = node.f.f(h_bar)
+        z_bar = _output(node, h_bar, z_star)
         if not isinstance(rule, LRADiff) or rule.steps == 1:
             return z_bar
         seen = dict(z_star)
@@ -166,6 +199,7 @@ def _target(
         for reader, _read in above:
             h_above = _pre_activation(graph, reader, seen)
             d_bar[reader.name] = _error(reader, h_above, _f(reader, h_above), y[reader.name]) * active[reader.name]
+        delta = _displacement(graph, rule, above, d_bar)
     return z_bar  # update variable holding target for subgraph below
 
 
@@ -196,6 +230,26 @@ def _f(node: Subgraph, h: Tensor) -> Tensor:
     return node.f.f(h) if node.f is not None else node.loss.f(h)  # type: ignore[union-attr]
 
 
+def _output(node: Subgraph, h: Tensor, z_star: Mapping[str, Tensor]) -> Tensor:
+    """``z_t = f(h_t)``; of leaky units ``(1 - alpha) z_{t-1} + alpha f(h_t)``."""
+    if node.leak is None:
+        return _f(node, h)
+    alpha = h.new_tensor(node.leak)
+    return (1 - alpha) * z_star[_step_before(node)] + alpha * _f(node, h)
+
+
+def _derivative(node: Subgraph, h: Tensor) -> Tensor:
+    """``dz/dh = f'(h)``; of leaky units ``alpha f'(h)``."""
+    assert node.f is not None
+    derivative = node.f.derivative(h, node.f.f(h))
+    return derivative if node.leak is None else h.new_tensor(node.leak) * derivative
+
+
+def _step_before(node: Subgraph) -> str:
+    name, _, step = node.name[:-1].partition("[")
+    return f"{name}[{int(step) - 1}]"
+
+
 def _loss(node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> Tensor:
     return node.loss.value(h if isinstance(node.loss, OutputLoss) else z, y)
 
@@ -204,5 +258,5 @@ def _error(node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> Tensor:
     """``dL/dh = dL/dz * f'(h)``; for an output, whose loss owns its f, at once."""
     if isinstance(node.loss, LocalLoss):
         assert node.f is not None
-        return node.loss.gradient(z, y) * node.f.derivative(h, z)
+        return node.loss.gradient(z, y) * _derivative(node, h)
     return node.loss.error(z, y)

@@ -170,8 +170,11 @@ def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Upd
     scale = 1 / backward.predictions if mean else 1.0
     count = backward.asked(graph.layout.all_outputs) if mean else backward.predictions
     updates = Updates(where)
+    own = rule.hidden_updates(backward)
+    for parameter, summed in (own or {}).items():
+        updates[parameter] = where(parameter).copy_(summed).mul_(scale)
     for i, (d, rows) in enumerate(zip(backward.errors, backward.rows, strict=True)):
-        if d is not None and d.shape[-2]:
+        if d is not None and d.shape[-2] and (own is None or graph.layers[i].subgraph.is_output):
             updates.add(backward.forward, i, range(graph.layers[i].steps), d, rows, scale)
     for held, axes in ((graph.weights, 2), (graph.biases, 1)):
         for parameter in held.values():

@@ -57,6 +57,7 @@ def elman(
     output: str | OutputLoss = "cross-entropy",
     across_time: bool = False,
     outputs_at: Sequence[int] | None = None,
+    leak: float | Sequence[float] | None = None,
 ) -> list[Input | Subgraph]:
     """The list of subgraphs of an Elman network unrolled over ``steps`` steps (Appendix B, eq. 12).
 
@@ -76,6 +77,8 @@ def elman(
             The paper's have none: then only the forward pass is sequential.
         outputs_at: the steps t that have an ``output[t]``: ``[steps]`` for a target at the last one only. None: all.
             Without ``across_time`` no error comes to the hidden units of the other steps.
+        leak: leaky units ``z_t = (1 - leak) z_{t-1} + leak f(h_t)``, with one number in (0, 1] for all, or one for each
+            unit (then every layer has that many). None, as 1: no leak.
 
     Raises:
         SeqlraError: no layer, no step, or outputs at no step or at steps that do not exist.
@@ -93,7 +96,7 @@ def elman(
             name = f"hidden{n}"
             recurrent = Connection(f"{name}[{t - 1}]", f"V{n}", f"F{n}" if across_time else None)
             reads = [Connection(below, f"W{n}", feedback), recurrent]
-            nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}"))
+            nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}", leak))
             below, feedback = f"{name}[{t}]", f"E{n}"
         if t in asked:
             nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))

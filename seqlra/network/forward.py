@@ -17,6 +17,7 @@ from seqlra.errors import SeqlraError
 from seqlra.network.given import fit_input
 from seqlra.network.graph import Graph
 from seqlra.network.layers import Buffer, ConnectionInto, Layer
+from seqlra.network.scalars import vector
 
 
 class ForwardPass:
@@ -31,6 +32,7 @@ class ForwardPass:
 
     Attributes:
         h, z: for each layer of the graph, its pre-activations and outputs, ``(*stack, rows, units)``.
+        u: for each layer ``f(h)``, which is z unless the layer leaks.
         batch: the rows of one step.
 
     Raises:
@@ -57,6 +59,7 @@ class ForwardPass:
         self._weights, self._biases = graph.weights, graph.biases
         self.h: list[Tensor] = []
         self.z: list[Tensor] = []
+        self.u: list[Tensor] = []
         for layer in graph.layers:
             self._run(layer)
 
@@ -98,7 +101,7 @@ class ForwardPass:
     def _run(self, layer: Layer) -> None:
         """One layer: lines "Run feedforward pass" of Algorithm 2, for all its steps at once."""
         h = self._pre_activation(layer)
-        if layer.recurrent_connections:
+        if layer.recurrent_connections or layer.subgraph.leak is not None:
             self._through_time(layer, h)
             return
         z = self._f(layer, h)
@@ -109,6 +112,7 @@ class ForwardPass:
             self._store[layer.name] = z_star
         self.h.append(h)
         self.z.append(z)
+        self.u.append(z)
 
     def _f(self, layer: Layer, h: Tensor) -> Tensor:
         """``z = f(h)``; where the graph has a slope, ``h`` of a hidden layer is first made ``slope * h``."""
@@ -134,9 +138,10 @@ class ForwardPass:
 
     def _through_time(self, layer: Layer, h: Tensor) -> None:
         """The recurrence, step after step, completing ``h`` in place: the only sequential part of LRA-fdbk."""
-        g = layer.subgraph.g
+        g, leak = layer.subgraph.g, layer.subgraph.leak
         z_star = self._store[layer.name][..., self.rows(layer.blocks), :]
         z = z_star if g is None else torch.empty_like(h)
+        u = z if leak is None else torch.empty_like(h)
         weights = [self._weights[connection.weight] for connection in layer.recurrent_connections]
         for step, after in pairwise(range(layer.steps + 1)):
             now = self.rows(range(step, after))
@@ -144,11 +149,16 @@ class ForwardPass:
             for connection, weight in zip(layer.recurrent_connections, weights, strict=True):
                 _add_product(h_now, self.source(connection, range(step, after)), weight)
             z_now = self._f(layer, h_now)
+            if leak is not None:
+                u[..., now, :] = z_now
+                before = self.rows(range(layer.first + step - 1, layer.first + step))
+                z_now = torch.lerp(self._store[layer.name][..., before, :], z_now, vector(leak, h))
             z[..., now, :] = z_now
             if g is not None:
                 z_star[..., now, :] = g.g(z_now)
         self.h.append(h)
         self.z.append(z)
+        self.u.append(u)
 
 
 def null_state(graph: Graph, batch: int) -> dict[str, Tensor]:

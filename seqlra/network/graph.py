@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlra.errors import SeqlraError
-from seqlra.network.layers import Layer, find_layers
+from seqlra.network.layers import Layer, find_layers, name_and_step
 from seqlra.network.subgraph import Input, Subgraph
 
 
@@ -143,6 +143,8 @@ class Graph(nn.Module):
             s = layer.subgraph
             computes = s.loss.name if s.f is None else s.f.name + (f", {s.g.name}" if s.g else "")
             reads = ", ".join(f"{read.source} ({read.weight})" for read in s.reads)
+            if s.leak is not None:
+                computes += f", leak {s.leak[0]:g}" + (f" to {s.leak[-1]:g}" if len(s.leak) > 1 else "")
             line = f"{s.name}: {s.units} units ({computes}) reading {reads}"
             if layer.steps > 1:
                 line += f", and {layer.steps - 1} more steps"
@@ -168,6 +170,9 @@ class Graph(nn.Module):
                     )
                 if read.source in outputs:
                     raise SeqlraError(f"subgraph {node.name!r} reads {read.source!r}, which is an output")
+            if isinstance(node, Subgraph) and node.leak is not None and _step_before(node.name) not in seen:
+                needs = _step_before(node.name) or "a step in its name, as hidden[1] has, and hidden[0]"
+                raise SeqlraError(f"subgraph {node.name!r} leaks, so it needs {needs} before it in the list")
             seen.add(node.name)
         if not self.outputs:
             raise SeqlraError("no subgraph is an output: give the last one an output loss, e.g. 'cross-entropy'")
@@ -200,6 +205,11 @@ def _checked(nodes: Any) -> tuple[Input | Subgraph, ...]:
         if not isinstance(node, (Input, Subgraph)):
             raise SeqlraError(f"a graph is a list of Input and Subgraph, as from seqlra.mlp; given: {node!r:.60}")
     return listed
+
+
+def _step_before(name: str) -> str | None:
+    base, step = name_and_step(name)
+    return None if step < 0 else f"{base}[{step - 1}]"
 
 
 def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -57,8 +57,8 @@ class ConnectionOutOf:
 class Layer:
     """Time steps of one subgraph that run as one: blocks ``first .. first + steps - 1`` of the buffer ``name``.
 
-    ``subgraph`` is the first of them and represents all. The steps of a ``recurrent`` layer read each other, so their
-    forward pass runs step by step; everything else about them is still one product.
+    ``subgraph`` is the first of them and represents all. The steps of a ``recurrent`` layer read each other, or leak,
+    so their forward pass runs step by step; everything else about them is still one product.
     """
 
     name: str
@@ -153,8 +153,10 @@ def find_layers(nodes: Sequence[Input | Subgraph]) -> Layout:
     while True:
         runs = _runs(subgraphs, places, apart)
         home = {subgraph.name: i for i, run in enumerate(runs) for subgraph in run}
+        at = {place: full for full, place in places.items()}
         needs = {
-            i: {home[r.source] for s in run for r in s.reads if r.source in home} - {i} for i, run in enumerate(runs)
+            i: {home[source] for s in run for source in _sources(s, places, at) if source in home} - {i}
+            for i, run in enumerate(runs)
         }
         try:
             ranks = list(TopologicalSorter(needs).static_order())
@@ -167,12 +169,17 @@ def find_layers(nodes: Sequence[Input | Subgraph]) -> Layout:
     return Layout(layers, _buffers(nodes, places), places, _outputs(layers))
 
 
+def name_and_step(full: str) -> tuple[str, int]:
+    """``("hidden", 3)`` of ``"hidden[3]"``; a name without a step has step -1."""
+    match = re.fullmatch(r"(.+)\[(\d+)\]", full)
+    return (match[1], int(match[2])) if match else (full, -1)
+
+
 def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
     """Where each node's rows lie: the steps of one name, in order, are the blocks of its buffer."""
     steps: dict[str, list[tuple[int, str]]] = {}
     for node in nodes:
-        match = re.fullmatch(r"(.+)\[(\d+)\]", node.name)
-        name, step = (match[1], int(match[2])) if match else (node.name, -1)
+        name, step = name_and_step(node.name)
         steps.setdefault(name, []).append((step, node.name))
     places = {}
     for name, entries in steps.items():
@@ -182,11 +189,20 @@ def _places(nodes: Sequence[Input | Subgraph]) -> dict[str, Place]:
     return places
 
 
+def _sources(subgraph: Subgraph, places: dict[str, Place], at: dict[Place, str]) -> list[str]:
+    """The nodes that must be computed before it: those that it reads, and its own step before if it leaks."""
+    sources = [read.source for read in subgraph.reads]
+    if subgraph.leak is not None:
+        name, block = places[subgraph.name]
+        sources.append(at[name, block - 1])
+    return sources
+
+
 def _alike(subgraph: Subgraph, places: dict[str, Place]) -> tuple[object, ...]:
     """What two neighboring steps must have in common to run as one."""
     block = places[subgraph.name][1]
     reads = tuple((places[r.source][0], places[r.source][1] - block, r.weight, r.feedback) for r in subgraph.reads)
-    return (reads, subgraph.f, subgraph.g, subgraph.loss, subgraph.bias)
+    return (reads, subgraph.f, subgraph.g, subgraph.loss, subgraph.bias, subgraph.leak)
 
 
 def _buffers(nodes: Sequence[Input | Subgraph], places: dict[str, Place]) -> dict[str, Buffer]:
@@ -231,7 +247,7 @@ def _outputs(layers: tuple[Layer, ...]) -> tuple[tuple[int, ...], ...]:
 
 def _layer(run: list[Subgraph], places: dict[str, Place], inputs: set[str]) -> Layer:
     name, first = places[run[0].name]
-    into, recurrent = [], False
+    into, recurrent = [], run[0].leak is not None and len(run) > 1
     for nth, read in enumerate(run[0].reads):
         source, source_first = places[read.source]
         all_inputs = all(subgraph.reads[nth].source in inputs for subgraph in run)

@@ -19,6 +19,16 @@ def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device)
 
 
+def vector(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """Numbers as a tensor ``(len(values),)`` of the type and on the device of ``like``; not to be written to."""
+    return _vector(values, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)
+def _vector(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 def ones(rows: int, like: Tensor) -> Tensor:
     """A column ``(rows, 1)`` of ones of the type and on the device of ``like``; not to be written to."""
     return _ones(rows, like.dtype, like.device)

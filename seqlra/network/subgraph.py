@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,9 @@ class Connection:
 class Subgraph:
     """One computation subgraph: ``h = sum(source @ W) + b``, ``z = f(h)``, ``z* = g(z)``, and a loss.
 
+    A leaky one remembers its output at the step before: ``z_t = (1 - leak) z_{t-1} + leak f(h_t)``. ``hidden[t]`` then
+    needs ``hidden[t-1]`` before it in the list.
+
     Args:
         name: its name; ``"hidden[3]"`` says that it is ``hidden`` at step 3.
         units: how many units it has.
@@ -63,9 +66,13 @@ class Subgraph:
         loss: a local loss by name or your own `LocalLoss`; for an output its `OutputLoss` (or the name of
             one, such as ``"cross-entropy"``).
         bias: the name of its bias vector; names may be shared. None for no bias; by default its own.
+        leak: the share of ``f(h_t)`` in the output of a leaky unit, fixed, in (0, 1]; one number, or one for each unit.
+            None, as 1: a unit without memory. An output has no leak. Neither have units with a ``g``: a state that is
+            carried to the next step must be z itself, and others see only g(z).
 
     Raises:
-        SeqlraError: unknown names, no units, nothing read, LWTA blocks that do not divide the units.
+        SeqlraError: unknown names, no units, nothing read, LWTA blocks that do not divide the units, a leak that is not
+            in (0, 1], or of units that cannot have one.
     """
 
     name: str
@@ -75,6 +82,7 @@ class Subgraph:
     g: Discretizer | None
     loss: LocalLoss | OutputLoss
     bias: str | None
+    leak: tuple[float, ...] | None
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class Subgraph:
         g: str | Discretizer | None = None,
         loss: str | LocalLoss | OutputLoss = "log-penalty",
         bias: str | None = "",
+        leak: float | Sequence[float] | None = None,
     ) -> None:
         is_output = isinstance(loss, OutputLoss) or loss in OUTPUT_LOSSES
         if is_output and (f is not None or g is not None):
@@ -101,6 +110,7 @@ class Subgraph:
             "g": discretizer(g),
             "loss": output_loss(loss) if is_output else local_loss(loss),  # type: ignore[arg-type]
             "bias": name if bias == "" else bias,
+            "leak": _leak(name, units, leak),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -108,8 +118,20 @@ class Subgraph:
             raise SeqlraError(f"subgraph {name!r} reads nothing")
         if self.g is not None:
             self.g.check(units)
+        if self.leak is not None and (is_output or self.g is not None):
+            raise SeqlraError(f"subgraph {name!r} has a leak, which goes with hidden units without a discretizer g")
 
     @property
     def is_output(self) -> bool:
         """Whether its target comes from the data."""
         return isinstance(self.loss, OutputLoss)
+
+
+def _leak(name: str, units: int, leak: float | Sequence[float] | None) -> tuple[float, ...] | None:
+    """One number for all units, or one for each; None where all are 1."""
+    if leak is None:
+        return None
+    shares = tuple(float(share) for share in ([leak] if isinstance(leak, (int, float)) else leak))
+    if len(shares) not in (1, units) or not all(0 < share <= 1 for share in shares):
+        raise SeqlraError(f"the leak of {name!r} must be in (0, 1], one number or {units}; given: {leak}")
+    return None if all(share == 1 for share in shares) else shares

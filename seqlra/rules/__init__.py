@@ -11,6 +11,7 @@ from seqlra.rules.backprop import Backprop
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import Rule
 from seqlra.rules.dtp import DifferenceTargetPropagation
+from seqlra.rules.eprop import EProp
 from seqlra.rules.estimators import (
     PassThroughSTE,
     Reinforce,
@@ -20,6 +21,10 @@ from seqlra.rules.estimators import (
 )
 from seqlra.rules.feedback import DirectFeedbackAlignment, FeedbackAlignment
 from seqlra.rules.lra import LRADiff, LRAFeedback
+from seqlra.rules.rflo import RFLO
+from seqlra.rules.rtrl import RTRL
+from seqlra.rules.snap import SnAp1
+from seqlra.rules.uoro import UORO
 from seqlra.rules.views import ConnectionView, LayerView
 
 RULES: dict[str, type[Rule]] = {
@@ -36,16 +41,25 @@ RULES: dict[str, type[Rule]] = {
         SlopeAnnealing,
         Reinforce,
         VarianceAdjustedReinforce,
+        RFLO,
+        EProp,
+        SnAp1,
+        RTRL,
+        UORO,
     )
 }
 
 __all__ = [
+    "RFLO",
+    "RTRL",
     "RULES",
+    "UORO",
     "Backprop",
     "BackwardPass",
     "ConnectionView",
     "DifferenceTargetPropagation",
     "DirectFeedbackAlignment",
+    "EProp",
     "FeedbackAlignment",
     "LRADiff",
     "LRAFeedback",
@@ -55,6 +69,7 @@ __all__ = [
     "Rule",
     "SigmoidAdjustedSTE",
     "SlopeAnnealing",
+    "SnAp1",
     "VarianceAdjustedReinforce",
     "rule",
 ]

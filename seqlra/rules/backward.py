@@ -3,7 +3,7 @@
 Errors go from layer to layer; a layer takes all its time steps at once. Errors that cross a connection of a layer with
 itself come from later steps, and there are two ways to compute them. The whole walk goes back step by step. A *window*
 of w steps goes over all layers w + 1 times, each time with all steps at once: an error that starts at step t reaches
-step t - w.
+step t - w. Errors over the memory of leaky units are in `seqlra.rules.memory`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from seqlra.network.given import fit_target
 from seqlra.network.layers import ConnectionOutOf, Layer
 from seqlra.network.losses import OutputLoss, asked
 from seqlra.rules.base import Rule, require
+from seqlra.rules.memory import MemoryErrors
 from seqlra.rules.routes import ErrorRoute, error_routes, is_lagged
 from seqlra.rules.views import ConnectionView, LayerView, Rows, Selection
 
@@ -34,6 +35,7 @@ class BackwardPass:
         targets: by layer, the targets of an output; LRA-diff and DTP store the targets of hidden layers here.
         errors: by layer, ``d = dL/dh (*stack, rows, units)``; None where no error came.
         messages: by layer, what crosses the connections into it: in most cases the same.
+        memory: the errors that cross the memory of units.
         rows: by layer, which rows ``errors`` has; None: all of them.
         active: by layer ``(*stack, rows)``, 1 for the rows of ``errors`` with which the rule goes on, 0 where it
             halted; None: all.
@@ -55,6 +57,7 @@ class BackwardPass:
         self.routes = error_routes(rule, self.graph)
         self.errors: Messages = [None] * len(layers)
         self.messages: Messages = [None] * len(layers)
+        self.memory = MemoryErrors(self)
         self.rows: list[Selection | None] = [None] * len(layers)
         self.active: list[Tensor | None] = [None] * len(layers)
         self.targets: list[Tensor] = self._output_targets(targets)
@@ -173,13 +176,14 @@ class BackwardPass:
     def _sweep(self) -> None:
         """Once over all layers, the last first; later sweeps visit only the layers that errors through time reach."""
         before = [self.all_rows(i, self.messages) for i in range(len(self.layers))] if self.sweep else None
+        self.memory.next_sweep()
         for i, route in reversed(list(enumerate(self.routes))):
             if self.sweep and (route is None or not route.through_time):
                 continue
             if route is None:
                 d = self._demand_rows(i, self.layers[i].steps, self.rule.output_error(self.view(i)))
                 self.errors[i] = self.messages[i] = d
-            elif route.connections:
+            elif route.receives:
                 self.rows[i] = self.active[i] = None
                 self._hidden(i, route, before)
             if self.rule.skips:
@@ -188,7 +192,7 @@ class BackwardPass:
     def _hidden(self, i: int, route: ErrorRoute, before: Messages | None) -> None:
         """One layer: all its steps at once, in blocks, or on the whole walk one after another, the last first."""
         layer = self.layers[i]
-        if all(c.reader == i or self._ended(c.reader) for c in route.connections):
+        if not route.memory and all(c.reader == i or self._ended(c.reader) for c in route.connections):
             h = self.forward.h[i]
             self._set(i, h.new_empty(0, h.shape[-1]))
             self.rows[i] = Selection(h.new_empty(0, dtype=torch.long))
@@ -198,7 +202,9 @@ class BackwardPass:
             return
         walks = route.recurrent and self.window is None
         messages = self._messages_to(i, route, before)
-        at_once = 1 if walks else self._steps_at_once(layer)
+        at_once = 1 if walks else layer.steps if route.memory else self._steps_at_once(layer)
+        if route.memory:
+            self.memory.start(i)
         if at_once >= layer.steps and route.reached is None:
             found = self._error(i, range(layer.steps), messages)
             if found is not None:
@@ -250,6 +256,10 @@ class BackwardPass:
     def _error(self, i: int, steps: range, messages: Messages) -> Tensor | tuple[Tensor, Tensor] | None:
         layer = self.receiving(i, steps, messages)
         incoming = self.rule.incoming(layer)
+        route = self.routes[i]
+        if route is not None and route.memory:
+            layer.arrived = incoming
+            incoming = self.memory.add_to(layer, incoming)
         return None if incoming is None else self._demand_rows(i, len(steps), self.rule.error(layer, incoming))
 
     def _demand_rows(self, i: int, steps: int, found: Any) -> Any:

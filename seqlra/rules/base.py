@@ -76,7 +76,8 @@ class Rule(ABC):
 
         Args:
             layer: its ``h``, ``z``, ``f``, ``derivative``, ``loss``; tensors are ``(*stack, rows, units)``.
-            incoming: the sum over the connections out of it of ``error above @ feedback_matrix``, in the same shape.
+            incoming: the sum over the connections out of it of ``error above @ feedback_matrix``, in the same shape;
+                what comes from the step after over the memory of the units (`has_memory`) is added.
 
         Returns:
             ``d = dL/dh`` in that shape. It gives the updates of the layer's weights, and crosses the connections into
@@ -95,6 +96,16 @@ class Rule(ABC):
         """The connections over which errors reach a layer: by default, those out of it with a `feedback_matrix`."""
         out_of = graph.layers[number].out_of
         return [c for c in out_of if self.feedback_matrix(ConnectionView(graph, c.connection)) is not None]
+
+    def has_memory(self, graph: Graph, number: int) -> bool:
+        """Whether errors of a layer go back to its steps before over the memory of the units, not over a connection."""
+        return False
+
+    def memory(self, layer: LayerView) -> Tensor:
+        """What an error is multiplied by when it crosses the memory of these rows to the step before,
+        ``dz_t/dz_{t-1}``: ``(units,)`` or ``(*stack, rows, units)``; of leaky units ``1 - leak``."""
+        assert layer.leak is not None
+        return 1 - layer.leak
 
     @property
     def window(self) -> int | None:
@@ -116,6 +127,11 @@ class Rule(ABC):
 
     def anneal(self, graph: Graph, progress: float) -> None:
         """Set what changes during training; ``progress`` is the share that is done, from 0 to 1."""
+
+    def hidden_updates(self, backward: BackwardPass) -> dict[Tensor, Tensor] | None:
+        """The updates of the hidden layers' parameters, summed over the predictions, of a rule that computes them
+        itself; None: they are products of errors and sources."""
+        return None
 
     def normalize_update(self, update: Tensor, axes: int) -> Tensor:
         """Change a parameter's whole update before it is used; its last ``axes`` axes belong to one model."""

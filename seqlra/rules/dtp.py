@@ -134,7 +134,11 @@ def _above(graph: Graph, number: int) -> ConnectionOutOf:
         SeqlraError: the graph is not a chain of layers.
     """
     layer = graph.layers[number]
-    if len(layer.out_of) == layer.steps == 1 and layer.out_of[0].connection.feedback is not None:
+    if (
+        layer.subgraph.leak is None
+        and len(layer.out_of) == layer.steps == 1
+        and layer.out_of[0].connection.feedback is not None
+    ):
         above = graph.layers[layer.out_of[0].reader]
         if len(above.into) == above.steps == 1:
             return layer.out_of[0]

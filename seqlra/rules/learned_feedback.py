@@ -9,7 +9,7 @@ one side to the other at any time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,14 @@ class LearnedFeedback(Rule):
             step size. 0: none.
     """
 
-    feedback: Literal["fixed", "learned"] = "fixed"
+    feedbacks: ClassVar[tuple[str, ...]] = ("fixed", "learned")
+    feedback: Literal["exact", "fixed", "learned"] = "fixed"
     feedback_decay: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.feedback in ("fixed", "learned"), f"feedback must be fixed or learned, not {self.feedback!r}")
+        accepted = " or ".join(self.feedbacks)
+        require(self.feedback in self.feedbacks, f"feedback must be {accepted}, not {self.feedback!r}")
         decay = self.feedback_decay
         require(0 <= decay < 1, f"feedback_decay must be in [0, 1), not {decay}")
         require(decay == 0 or self.feedback == "learned", "feedback_decay goes with learned feedback")

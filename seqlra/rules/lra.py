@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionOutOf
 from seqlra.network.scalars import per_model
 from seqlra.rules.backward import BackwardPass
@@ -106,7 +107,7 @@ class _LRA(Windowed):
 
     def target(self, layer: LayerView, incoming: Tensor) -> Tensor:
         """The target y ``(*stack, rows, units)``."""
-        return layer.f.f(self.displaced(layer, layer.h, incoming))
+        return layer.output_at(self.displaced(layer, layer.h, incoming))
 
     def displaced(self, layer: LayerView, h: Tensor, displacement: Tensor) -> Tensor:
         """``h - beta * Normalize(displacement, c2)``."""
@@ -144,7 +145,8 @@ class _LRA(Windowed):
             if messages[i] is None or layer.subgraph.is_output:
                 continue
             view = backward.receiving(i, range(layer.steps), messages)
-            incoming = self.incoming(view)
+            total = backward.memory.totals[i]
+            incoming = self.incoming(view) if total is None else total
             if incoming is None:  # a window that no error has crossed
                 continue
             cut.setdefault(layer.name, []).append(self._cut(view, self.displacement(view, incoming)))
@@ -251,6 +253,12 @@ class LRADiff(_LRA):
         """W^T of the connection; None where it has no feedback."""
         return None if connection.feedback is None else connection.weight.mT
 
+    def has_memory(self, graph: Graph, number: int) -> bool:
+        """Errors go back over the leak, in one step (K): more steps re-run the layers above, not the steps after."""
+        leaky = super().has_memory(graph, number)
+        require(not leaky or self.steps == 1, f"lra-diff takes one step (K) where units leak, not {self.steps}")
+        return leaky
+
     @classmethod
     def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
         """As in the paper, no error crosses time."""
@@ -277,8 +285,9 @@ class LRADiff(_LRA):
         for step in range(self.steps):
             if step:
                 incoming = self._again(layer, z_bar)
-            h_bar = self.displaced(layer, h_bar, incoming * f.derivative(h_bar, z_bar))
-            z_bar = f.f(h_bar)
+            slope = layer.derivative if layer.leak is not None else f.derivative(h_bar, z_bar)
+            h_bar = self.displaced(layer, h_bar, incoming * slope)
+            z_bar = layer.output_at(h_bar)
         if stores:
             targets[layer.number][..., layer.rows.index, :] = z_bar
         return z_bar

@@ -11,6 +11,7 @@ from seqlra.network.forward import rows_of
 from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionInto, ConnectionOutOf
 from seqlra.network.losses import LocalLoss, OutputLoss
+from seqlra.network.scalars import vector
 from seqlra.network.subgraph import Subgraph
 from seqlra.network.units import Activation
 
@@ -82,6 +83,8 @@ class LayerView:
         rows: which rows.
         connections: the connections over which an error reaches these rows.
         messages: by layer of the graph, what crosses the connections into it.
+        arrived: while `Rule.error` runs, the part of the error that comes in over the connections; None: none. The rest
+            comes from the step after, over the unit's memory.
     """
 
     backward: BackwardPass
@@ -89,6 +92,7 @@ class LayerView:
     rows: Rows
     connections: tuple[ConnectionOutOf, ...] = ()
     messages: list[Tensor | None] | None = None
+    arrived: Tensor | None = None
 
     @property
     def graph(self) -> Graph:
@@ -101,13 +105,18 @@ class LayerView:
         return self.graph.layers[self.number].subgraph
 
     @property
+    def steps(self) -> int:
+        """How many steps the whole layer has."""
+        return self.graph.layers[self.number].steps
+
+    @property
     def h(self) -> Tensor:
         """Pre-activations."""
         return self.rows.of(self.backward.forward.h[self.number])
 
     @property
     def z(self) -> Tensor:
-        """Outputs ``f(h)``."""
+        """Outputs ``f(h)``, of leaky units ``(1 - leak) z_{t-1} + leak f(h)``."""
         return self.rows.of(self.backward.forward.z[self.number])
 
     @property
@@ -124,9 +133,24 @@ class LayerView:
 
     @property
     def derivative(self) -> Tensor:
-        """``f'(h)``; of units with a slope, ``z = f(m h)``, times m."""
-        derivative = self.f.derivative(self.h, self.z)
+        """``dz/dh``: ``f'(h)``; of units with a slope, ``z = f(m h)``, times m; of leaky units times the leak."""
+        derivative = self.f.derivative(self.h, self.rows.of(self.backward.forward.u[self.number]))
+        if self.leak is not None:
+            derivative = derivative * self.leak
         return derivative if self.graph.slope is None else derivative * self.graph.slope
+
+    @property
+    def leak(self) -> Tensor | None:
+        """The leak, ``(1,)`` or ``(units,)``; None: the units have no memory."""
+        leak = self.subgraph.leak
+        return None if leak is None else vector(leak, self.backward.forward.h[self.number])
+
+    def output_at(self, h: Tensor) -> Tensor:
+        """What the units would output at other pre-activations: ``f(h)``, of leaky units z with that in place of its
+        own ``f(h)``."""
+        if self.leak is None:
+            return self.f.f(h)
+        return self.z + self.leak * (self.f.f(h) - self.rows.of(self.backward.forward.u[self.number]))
 
     @property
     def loss(self) -> LocalLoss:

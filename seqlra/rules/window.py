@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seqlra.network.graph import Graph
 from seqlra.rules.base import Rule, require
 
 
@@ -12,8 +13,9 @@ class Windowed(Rule):
     """A rule with a window.
 
     Args:
-        window: how many steps an error goes back over connections of a layer with itself that have feedback. 0: none,
-            as in the paper (Appendix B); None: all steps, one by one (the whole walk).
+        window: how many steps an error goes back over connections of a layer with itself that have feedback, and over
+            the memory of leaky units. 0: none, as in the paper (Appendix B); None: all steps, one by one (the whole
+            walk).
     """
 
     window: int | None = None  # a field here, a property of rules that have none
@@ -21,3 +23,7 @@ class Windowed(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.window is None or self.window >= 0, f"the window must not be negative: {self.window}")
+
+    def has_memory(self, graph: Graph, number: int) -> bool:
+        """Errors go back over the leak."""
+        return graph.layers[number].subgraph.leak is not None

@@ -209,9 +209,8 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     net = config.network
     g = discretizer(net.discretizer, net.block_size)
     symbols = len(vocabulary)
-    return lambda steps: elman(
-        symbols, net.hidden, symbols, steps, net.activation, g, net.loss, across_time=net.across_time
-    )
+    options: dict[str, Any] = {"across_time": net.across_time, "leak": net.leak}
+    return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss, **options)
 
 
 def _task(
@@ -257,7 +256,9 @@ def _text(config: Config, device: torch.device) -> tuple[Prediction, Nodes, Voca
 def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes, None]:
     data, net = config.data, config.network
     g = discretizer(net.discretizer, net.block_size)
-    elman(1, net.hidden, 1, 1, net.activation, g, net.loss)  # refuses units that make no sense before data is loaded
+    elman(
+        1, net.hidden, 1, 1, net.activation, g, net.loss, leak=net.leak
+    )  # refuses units that make no sense before data is loaded
     sequences: GeneratedSequences | SequenceSplits
     if isinstance(data, Generated):
         sequences = GeneratedSequences(
@@ -274,7 +275,7 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
         sequences = pixel_sequences(images, images.width if about.rows else 1)
     task = LabeledSequences(sequences, config.optimization.batch_size or 1, data.seed)
     options = {"activation": net.activation, "discretizer": g, "loss": net.loss, "across_time": net.across_time}
-    return task, task.elman(net.hidden, **options), None
+    return task, task.elman(net.hidden, **options, leak=net.leak), None
 
 
 def _rows(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes, None]:

@@ -57,6 +57,11 @@ class Network(Checked):
     ] = None
     block_size: Annotated[int, Option("Units in one block of LWTA or SLWTA.", NETWORK)] = 4
     loss: Annotated[str, Option("Local loss: log-penalty, l2 or l1.", NETWORK, default=ByTask("log-penalty", "l2"))]
+    leak: Annotated[
+        float,
+        Field(gt=0, le=1),
+        Option("Leaky units: the share of f(h) in their output; 1: no memory.", NETWORK, tasks=("rnn",)),
+    ] = 1.0
     weight_init: Annotated[
         str,
         Option(
@@ -113,7 +118,9 @@ class RuleOptions(Checked):
     feedback: Annotated[
         str | None,
         Option(
-            "Error weights E are fixed, or learned from the updates of W.", RULE, "rnn by lra-fdbk: learned; else fixed"
+            "Error weights E are fixed, learned from the updates of W, or (online rules) exact: W^T.",
+            RULE,
+            "rnn by lra-fdbk: learned; e-prop, snap-1, rtrl, uoro: exact; else fixed",
         ),
     ] = None
     feedback_decay: Annotated[

@@ -1,0 +1,25 @@
+"""Eligibility propagation (e-prop; Bellec et al. 2020, "A solution to the learning dilemma for recurrent networks of
+spiking neurons", Nature Communications 11:3625), for rate units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from seqlra.rules.online import OnlineRule
+
+
+@dataclass(frozen=True)
+class EProp(OnlineRule):
+    """e-prop: ``dV_ij = sum_t L_tj e_tij``, where the eligibility trace e follows the state inside unit j:
+    ``e_t = (dz_t/dz_{t-1} inside the unit) e_{t-1} + dz_t/dV_ij``.
+
+    What a unit hears over recurrent weights is taken as given, from itself, too. Inside a leaky rate unit is only the
+    leak, so ``dz_t/dz_{t-1} = 1 - leak``, and the trace is that of `RFLO`. The rules differ in where the learning
+    signal comes from: symmetric e-prop has the exact U^T, random e-prop fixed weights, and adaptive e-prop weights that
+    get the updates of U, both sides with a decay: ``feedback`` exact, fixed, and learned with ``feedback_decay``.
+    """
+
+    name: ClassVar[str] = "e-prop"
+    about: ClassVar[str] = "e-prop of leaky rate units: symmetric, random or adaptive E (Bellec et al. 2020); a product"
+    feedback: Literal["exact", "fixed", "learned"] = "exact"

@@ -1,0 +1,89 @@
+"""What online rules for recurrent networks have in common: a learning signal at every step, and a trace of the past.
+
+An online rule never goes back in time. At step t a hidden layer gets a *learning signal* ``L_t``, the error that
+comes in from the outputs of the same step, and multiplies it by a trace of how its weights made its present state. Over
+a chunk the sum of these products does not depend on the order of summation. With a diagonal recursion
+``p_t = m_t * p_{t-1} + z'_t * source_t`` of the trace, where ``z' = dz/dh``,
+
+    sum_t L_t * p_t = sum_s total_s * z'_s * source_s,      total_s = L_s + m_{s+1} * total_{s+1}
+
+so such a rule needs no traces, which would be as large as the weights, for every sample: it is one elementwise sum
+back through the chunk, and the usual product. `seqlra.rules.memory` computes ``total``, and a rule says what ``m`` is.
+Traces start at 0 with every chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seqlra.network.graph import Graph
+from seqlra.network.layers import ConnectionOutOf, name_and_step
+from seqlra.rules.base import require
+from seqlra.rules.learned_feedback import LearnedFeedback
+from seqlra.rules.suited import Suited
+from seqlra.rules.views import ConnectionView, LayerView
+
+
+@dataclass(frozen=True)
+class OnlineRule(LearnedFeedback):
+    """A rule whose errors cross connections within a step only; the past comes in through a trace.
+
+    Where recurrent layers are stacked, the learning signal of a lower layer is what comes down within the step, without
+    the trace of the layer above: a trace through two layers would not be local. The derivative of g is taken as 1.
+
+    Args:
+        feedback: how learning signals cross a connection. ``exact``: through W^T; ``fixed``: through error weights E
+            that keep their initial value; ``learned``: through E, which gets the transpose of the update of W.
+    """
+
+    feedbacks: ClassVar[tuple[str, ...]] = ("exact", "fixed", "learned")
+
+    def setup(self, graph: Graph) -> None:
+        """Check that the network is recurrent."""
+        super().setup(graph)
+        self.check(graph)
+
+    def check(self, graph: Graph) -> None:
+        """Raise `SeqlraError` where the rule is not defined for a graph: without steps there is nothing to trace."""
+        recurrent = any(layer.recurrent for layer in graph.layers)
+        require(recurrent, f"{self.name} is defined for recurrent networks (elman); this network has no steps")
+
+    def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
+        """W^T, or E; None where the connection has no E."""
+        return connection.weight.mT if self.feedback == "exact" else connection.feedback
+
+    def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
+        """The connections within a step."""
+        self.check(graph)
+        return [c for c in super().connections(graph, number) if _within_a_step(graph, number, c)]
+
+    def has_memory(self, graph: Graph, number: int) -> bool:
+        """Traces of leaky units remember."""
+        return graph.layers[number].subgraph.leak is not None
+
+    def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """``total * dz/dh`` for the updates; what goes down is made of the learning signal of the step alone."""
+        derivative = layer.derivative
+        d = incoming * derivative
+        if not self.has_memory(layer.graph, layer.number):
+            return d
+        return d, torch.zeros_like(d) if layer.arrived is None else layer.arrived * derivative
+
+    @classmethod
+    def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
+        """A mirror starts feedback that is learned."""
+        suited = super().suited(task, activation, optimizer, given)
+        return replace(suited, feedback_init="mirror") if given.get("feedback") == "learned" else suited
+
+
+def _within_a_step(graph: Graph, number: int, connection: ConnectionOutOf) -> bool:
+    at = {place: full for full, place in graph.layout.places.items()}
+    layer, reader = graph.layers[number], graph.layers[connection.reader]
+    own = at[layer.name, layer.first + connection.steps.start]
+    theirs = at[reader.name, reader.first + connection.reader_steps.start]
+    return name_and_step(own)[1] == name_and_step(theirs)[1]

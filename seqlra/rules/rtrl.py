@@ -1,0 +1,147 @@
+"""Real-time recurrent learning (RTRL; Williams and Zipser 1989, "A learning algorithm for continually running fully
+recurrent neural networks", Neural Computation 1:270-280)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from seqlra.network.graph import Graph
+from seqlra.network.layers import ConnectionInto, ConnectionOutOf
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.online import OnlineRule
+
+
+@dataclass(frozen=True)
+class RTRL(OnlineRule):
+    """RTRL: the whole influence ``J_t = dz_t/dtheta`` of all weights on the state, forward in time,
+
+        J_t = dz_t/dh_t * (J_{t-1} V + ... + the immediate influence of the weights on h_t) + (1 - leak) J_{t-1}
+
+    and the update ``sum_t L_t J_t`` with ``L_t = dL_t/dz_t`` (weights stay as they are over a chunk). With exact
+    feedback that is the gradient of BPTT. J holds units x weights numbers for every sample, and a step costs units^2 x
+    weights: for small networks, and as an oracle. J starts at 0 with every chunk.
+    """
+
+    name: ClassVar[str] = "rtrl"
+    about: ClassVar[str] = "RTRL: BPTT forward in time, in units^4 operations a step (Williams and Zipser 1989)"
+    feedback: Literal["exact", "fixed", "learned"] = "exact"
+
+    def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
+        """Those with outputs: J has the effects on other hidden layers in it."""
+        found = super().connections(graph, number)
+        return [c for c in found if graph.layers[c.reader].subgraph.is_output]
+
+    def has_memory(self, graph: Graph, number: int) -> bool:
+        """J has the past in it."""
+        return False
+
+    def hidden_updates(self, backward: BackwardPass) -> dict[Tensor, Tensor]:
+        """``sum_t L_t J_t``."""
+        graph, forward = backward.graph, backward.forward
+        signals = learning_signals(backward)
+        where = columns(graph)
+        total: Tensor | None = None
+        for number, step, influence in influences(backward):
+            signal = signals.get(number)
+            if signal is not None:
+                rows = signal[..., forward.rows(range(step, step + 1)), :]
+                found = torch.einsum("...bn,...bnp->...p", rows, influence)
+                total = found if total is None else total + found
+        if total is None:
+            return {}
+        return {parameter: total[..., part].view_as(parameter) for parameter, part in where.items()}
+
+
+def learning_signals(backward: BackwardPass) -> dict[int, Tensor]:
+    """By hidden layer what comes in from the outputs of the same step, ``L (*stack, rows, units)``."""
+    found = {}
+    for i, layer in enumerate(backward.graph.layers):
+        route = backward.routes[i]
+        if route is not None and route.connections:
+            signal = backward.rule.incoming(backward.receiving(i, range(layer.steps), backward.messages))
+            if signal is not None:
+                found[i] = signal
+    return found
+
+
+def columns(graph: Graph) -> dict[Tensor, slice]:
+    """By parameter of hidden layers, its columns of an influence matrix."""
+    names: dict[Tensor, None] = {}
+    for layer in graph.layers:
+        if not layer.subgraph.is_output:
+            names.update(dict.fromkeys(graph.weights[c.weight] for c in layer.into))
+            if layer.subgraph.bias is not None:
+                names[graph.biases[layer.subgraph.bias]] = None
+    found, start = {}, 0
+    for parameter in names:
+        size = parameter[0].numel() if graph.stack else parameter.numel()
+        found[parameter] = slice(start, start + size)
+        start += size
+    return found
+
+
+def sources(backward: BackwardPass, connection: ConnectionInto, steps: range) -> Tensor:
+    """What these steps of a layer read over a connection, ``(*stack, rows, source units)``; tokens as one-hot rows."""
+    source, weight = backward.forward.source(connection, steps), backward.graph.weights[connection.weight]
+    return source if source.dtype.is_floating_point else one_hot(source, weight.shape[-2]).to(weight)
+
+
+def influences(backward: BackwardPass) -> Iterator[tuple[int, int, Tensor]]:
+    """For every hidden subgraph in the order of the list: its layer, its step there, and ``J = dz/dtheta``, ``(*stack,
+    batch, units, columns)`` with the `columns` of the parameters."""
+    graph, where = backward.graph, columns(backward.graph)
+    layers = {
+        (layer.name, block): (i, block - layer.first) for i, layer in enumerate(graph.layers) for block in layer.blocks
+    }
+    hidden = [subgraph for subgraph in graph.subgraphs if not subgraph.is_output]
+    at = {place: full for full, place in graph.layout.places.items()}
+    last_use: dict[str, int] = {}
+    for nth, subgraph in enumerate(hidden):
+        place = graph.layout.places[subgraph.name]
+        for source in [*(read.source for read in subgraph.reads), at.get((place[0], place[1] - 1), "")]:
+            last_use[source] = nth
+    known: dict[str, Tensor] = {}
+    for nth, subgraph in enumerate(hidden):
+        name, block = graph.layout.places[subgraph.name]
+        number, step = layers[name, block]
+        known[subgraph.name] = _influence(backward, number, step, known, where, at)
+        yield number, step, known[subgraph.name]
+        known = {source: j for source, j in known.items() if last_use.get(source, -1) > nth}
+
+
+def _influence(
+    backward: BackwardPass,
+    number: int,
+    step: int,
+    known: Mapping[str, Tensor],
+    where: Mapping[Tensor, slice],
+    at: Mapping[tuple[str, int], str],
+) -> Tensor:
+    """J of one step of a layer from the J of what it reads; those of inputs are 0."""
+    graph, layer = backward.graph, backward.graph.layers[number]
+    view = backward.receiving(number, range(step, step + 1), backward.messages)
+    derivative = view.derivative
+    size, units = max(part.stop for part in where.values()), derivative.shape[-1]
+    eye = torch.eye(units, dtype=derivative.dtype, device=derivative.device)
+    j = derivative.new_zeros(*derivative.shape, size)
+    for connection in layer.into:
+        weight = graph.weights[connection.weight]
+        source = at[connection.source, connection.first + step]
+        if source in known:
+            j += torch.einsum("...bmp,...mn->...bnp", known[source], weight)
+        rows = sources(backward, connection, range(step, step + 1))
+        immediate = torch.einsum("...bi,jk->...bjik", rows, eye)
+        j[..., where[weight]] += immediate.flatten(-2)
+    if layer.subgraph.bias is not None:
+        j[..., where[graph.biases[layer.subgraph.bias]]] += eye
+    j *= derivative.unsqueeze(-1)
+    before = at.get((layer.name, layer.first + step - 1), "")
+    if view.leak is not None and before in known:
+        j += (1 - view.leak).unsqueeze(-1) * known[before]
+    return j

@@ -1,0 +1,275 @@
+"""Online rules. Oracles: autograd (BPTT, and the Jacobian of the state), RTRL, and traces that run forward in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from helpers import as_rows, assert_same, batch_for, filled, updates
+from torch import Tensor
+
+from seqlra import RFLO, RTRL, UORO, Backprop, EProp, FeedbackAlignment, Graph, SeqlraError, SnAp1, elman, mlp, update
+from seqlra.engine.recorded import RecordedUpdate
+from seqlra.network.forward import ForwardPass
+from seqlra.network.subgraph import Connection, Input, Subgraph
+from seqlra.rules import RULES
+from seqlra.rules.backward import BackwardPass
+from seqlra.rules.online import OnlineRule
+from seqlra.rules.rtrl import columns, influences
+
+STEPS = 5
+PER_UNIT = (0.2, 0.9, 0.5, 1.0, 0.35, 0.7)
+GRAPHS: dict[str, Any] = {
+    "no leak": lambda: elman(4, [6], 3, STEPS),
+    "leak": lambda: elman(4, [6], 3, STEPS, leak=PER_UNIT),
+    "two layers": lambda: elman(4, [6, 6], 3, STEPS, leak=PER_UNIT),
+    "last output": lambda: elman(4, [6], 3, STEPS, leak=0.3, outputs_at=[2, STEPS]),
+    "output each, feedback over time": lambda: elman(4, [5, 6], 3, STEPS, across_time=True, leak=0.3),
+}
+ONE_LAYER = [name for name in GRAPHS if name not in ("two layers", "output each, feedback over time")]
+
+
+def run(graph: Graph, rule: Any, batch: Any) -> dict[str, Tensor]:
+    """The updates of the rule."""
+    inputs, targets = batch
+    update(graph, rule, as_rows(inputs), as_rows(targets))
+    return {name: grad.clone() for name, grad in updates(graph).items()}
+
+
+def diagonal(nodes: list[Input | Subgraph]) -> Graph:
+    """Gaussian weights, with recurrent weights on the diagonal alone."""
+    graph = filled(nodes)
+    with torch.no_grad():
+        for name, weight in graph.weights.items():
+            if name.startswith("V"):
+                weight.copy_(weight.diagonal().diag())
+    return graph
+
+
+def leak_alone() -> list[Input | Subgraph]:
+    """Units that remember by their leak, without recurrent weights."""
+    nodes: list[Input | Subgraph] = [Input("hidden[0]", 6)]
+    for t in range(1, STEPS + 1):
+        nodes += [
+            Input(f"x[{t}]", 4),
+            Subgraph(f"hidden[{t}]", 6, [Connection(f"x[{t}]", "W")], "tanh", None, "l2", "b", PER_UNIT),
+            Subgraph(f"output[{t}]", 3, [Connection(f"hidden[{t}]", "U", "E")], loss="cross-entropy", bias="c"),
+        ]
+    return nodes
+
+
+class TestRTRL:
+    """The oracle of the others, and its own."""
+
+    @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS.keys())
+    def test_it_is_bptt(self, nodes: Any) -> None:
+        graph = filled(nodes())
+        batch = batch_for(graph)
+        assert_same(run(graph, RTRL(), batch), run(graph, Backprop(), batch))
+
+    @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS.keys())
+    def test_its_influence_is_the_jacobian_of_autograd(self, nodes: Any) -> None:
+        graph = filled(nodes())
+        inputs, targets = batch_for(graph, 2)
+        backward = BackwardPass(RTRL(), ForwardPass(graph, as_rows(inputs)), as_rows(targets))
+        where = columns(graph)
+
+        def states(*given: Tensor) -> tuple[Tensor, ...]:
+            own, z = dict(zip(map(id, where), given, strict=True)), dict(inputs)
+            for node in graph.subgraphs:
+                if not node.is_output:
+                    h = sum(z[read.source] @ own[id(graph.weights[read.weight])] for read in node.reads)
+                    u = (h + own[id(graph.biases[str(node.bias)])]).tanh()
+                    name, step = node.name[:-1].split("[")
+                    alpha = torch.tensor(node.leak or (1.0,))
+                    z[node.name] = (1 - alpha) * z[f"{name}[{int(step) - 1}]"] + alpha * u
+            return tuple(z[node.name] for node in graph.subgraphs if not node.is_output)
+
+        expected = torch.autograd.functional.jacobian(states, tuple(p.detach() for p in where))
+        found = [influence for _, _, influence in influences(backward)]
+        assert len(found) == len(expected)
+        for influence, by_parameter in zip(found, expected, strict=True):
+            jacobian = torch.cat([each.flatten(2) for each in by_parameter], -1)
+            assert (influence - jacobian).abs().max() < 1e-12
+
+    def test_tokens_are_one_hot_vectors(self) -> None:
+        graph = filled(GRAPHS["leak"]())
+        inputs, targets = batch_for(graph)
+        tokens = {name: torch.randint(4, (6,)) if name[0] == "x" else each for name, each in inputs.items()}
+        vectors = {n: torch.eye(4)[each] if n[0] == "x" else each for n, each in tokens.items()}
+        for rule in (RTRL(), RFLO()):
+            assert_same(run(graph, rule, (tokens, targets)), run(graph, rule, (vectors, targets)))
+
+
+@pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1])
+def test_with_the_leak_alone_every_trace_is_exact(kind: Any) -> None:
+    graph = filled(leak_alone())
+    batch = batch_for(graph)
+    assert_same(run(graph, kind(feedback="exact"), batch), run(graph, RTRL(), batch))
+
+
+@pytest.mark.parametrize("nodes", ["no leak", "leak", "last output"])
+def test_snap_1_is_rtrl_where_the_recurrence_is_diagonal(nodes: str) -> None:
+    graph = diagonal(GRAPHS[nodes]())
+    batch = batch_for(graph)
+    exact = run(graph, RTRL(), batch)
+    assert_same(run(graph, SnAp1(), batch), exact)
+    assert (run(graph, RFLO(feedback="exact"), batch)["weights.W"] - exact["weights.W"]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("feedback", ["exact", "fixed"])
+@pytest.mark.parametrize("kind", [RFLO, EProp])
+def test_without_a_leak_rflo_is_window_0(kind: Any, feedback: str) -> None:
+    for nodes in (elman(4, [6], 3, STEPS, across_time=True), elman(4, [6, 5], 3, STEPS, outputs_at=[1, STEPS])):
+        graph = filled(nodes)
+        batch = batch_for(graph)
+        window = Backprop(window=0) if feedback == "exact" else FeedbackAlignment(window=0)
+        assert_same(run(graph, kind(feedback=feedback), batch), run(graph, window, batch))
+
+
+def by_traces(
+    graph: Graph, rule: OnlineRule, inputs: dict[str, Tensor], targets: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The rule as its paper has it: forward in time, with a trace for every weight and sample; tanh units."""
+    layers = [""] if "V" in graph.weights else ["1", "2"]
+    total = {name: torch.zeros_like(p) for name, p in graph.named_parameters()}
+    z = {n: inputs[f"hidden{n}[0]"] for n in layers}
+    traces: dict[str, Tensor] = {}
+    for t in range(1, STEPS + 1):
+        read, derivative = inputs[f"x[{t}]"], {}
+        for n in layers:
+            sources = {f"weights.W{n}": read, f"weights.V{n}": z[n], f"biases.b{n}": torch.ones(6, 1)}
+            v = graph.weights[f"V{n}"]
+            h = read @ graph.weights[f"W{n}"] + z[n] @ v + graph.biases[f"b{n}"]
+            node = next(node for node in graph.subgraphs if node.name == f"hidden{n}[{t}]")
+            alpha = torch.tensor(node.leak or (1.0,))
+            derivative[n] = alpha * (1 - h.tanh() ** 2)
+            memory = 1 - alpha + (derivative[n] * v.diagonal() if rule.name == "snap-1" else 0)
+            for name, source in sources.items():
+                past = traces.get(name, torch.zeros(()))
+                traces[name] = memory.unsqueeze(-2) * past + source.unsqueeze(-1) * derivative[n].unsqueeze(-2)
+            z[n] = read = (1 - alpha) * z[n] + alpha * h.tanh()
+        if f"output[{t}]" not in targets:
+            continue
+        d = (read @ graph.weights["U"] + graph.biases["c"]).softmax(-1) - torch.eye(3)[targets[f"output[{t}]"]]
+        total["weights.U"] += read.T @ d
+        total["biases.c"] += d.sum(0)
+        for n, above in zip(reversed(layers), ["U", "W2"], strict=False):
+            e = {"U": "E" if n == "" else "E2", "W2": "E1"}[above]
+            signal = d @ (graph.weights[above].T if rule.feedback == "exact" else graph.feedback[e])
+            for name in (f"weights.W{n}", f"weights.V{n}", f"biases.b{n}"):
+                product = (signal.unsqueeze(-2) * traces[name]).sum(0)
+                total[name] += product.view_as(total[name])
+            d = signal * derivative[n]
+    return total
+
+
+@pytest.mark.parametrize("feedback", ["exact", "fixed"])
+@pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1])
+@pytest.mark.parametrize("nodes", ["no leak", "leak", "two layers", "last output"])
+def test_the_sum_back_through_the_chunk_is_that_of_traces_forward_in_time(nodes: str, kind: Any, feedback: str) -> None:
+    graph = filled(GRAPHS[nodes]())
+    inputs, targets = batch_for(graph)
+    rule = kind(feedback=feedback, reduction="sum")
+    with torch.no_grad():
+        expected = by_traces(graph, rule, inputs, targets)
+    assert_same(run(graph, rule, (inputs, targets)), expected)
+
+
+@pytest.mark.parametrize("nodes", ONE_LAYER)
+def test_the_mean_of_uoro_is_rtrl(nodes: str) -> None:
+    graph = filled(GRAPHS[nodes]())
+    batch = batch_for(graph, 1)
+    draws = 1500
+    repeated = tuple({name: each.repeat_interleave(draws, 0) for name, each in part.items()} for part in batch)
+    # the mean over a mini-batch of one sample, drawn for each of its copies, is the mean over draws
+    groups = [run(graph, UORO(), repeated) for _ in range(12)]
+    exact = run(graph, RTRL(), batch)
+    for name, expected in exact.items():
+        means = torch.stack([group[name] for group in groups])
+        error = means.std(0) / len(groups) ** 0.5
+        away = (means.mean(0) - expected).abs()
+        assert (away <= 5 * error + 1e-12).all(), name
+        assert error.norm() < 0.3 * expected.norm() + 1e-12, name  # the draws say something
+
+
+@pytest.mark.parametrize("rule", [RFLO(), EProp(), SnAp1(), RTRL(), UORO()], ids=lambda rule: rule.name)
+class TestEveryRule:
+    """Stacks, recorded updates, learned feedback, refusals."""
+
+    def test_models_of_a_stack_are_the_models_alone(self, rule: Any) -> None:
+        stacked = filled(GRAPHS["leak"](), stack=2)
+        batch = batch_for(stacked)
+        torch.manual_seed(3)
+        together = run(stacked, rule, batch)
+        for s in range(0 if rule.name == "uoro" else 2):  # whose models draw side by side
+            alone = filled(GRAPHS["leak"]())
+            with torch.no_grad():
+                for name, p in alone.state_dict().items():
+                    p.copy_(stacked.state_dict()[name][s])
+            assert_same({name: grad[s] for name, grad in together.items()}, run(alone, rule, batch))
+        assert together["weights.V"].shape == (2, 6, 6)
+
+    def test_a_recorded_update_is_the_update(self, rule: Any) -> None:
+        graph = filled(GRAPHS["leak"]())
+        recorded = RecordedUpdate(graph, rule)
+        for seed in range(2):
+            inputs, targets = batch_for(graph)
+            torch.manual_seed(seed)
+            recorded(as_rows(inputs), as_rows(targets))
+            replayed = {name: grad.clone() for name, grad in updates(graph).items()}
+            torch.manual_seed(seed)
+            assert all(torch.equal(replayed[n], grad) for n, grad in run(graph, rule, (inputs, targets)).items())
+
+    def test_networks_without_time_are_refused(self, rule: Any) -> None:
+        graph = filled(mlp(5, [6, 4], 3))
+        with pytest.raises(SeqlraError, match="recurrent networks"):
+            rule.setup(graph)
+        with pytest.raises(SeqlraError, match="recurrent networks"):
+            update(graph, rule, torch.randn(2, 5), torch.tensor([0, 1]))
+
+    def test_the_sum_is_the_mean_times_the_predictions(self, rule: Any) -> None:
+        graph = filled(GRAPHS["last output"]())
+        batch = batch_for(graph)
+        torch.manual_seed(1)
+        mean = run(graph, rule, batch)
+        torch.manual_seed(1)
+        total = run(graph, type(rule)(reduction="sum"), batch)
+        assert_same({name: 12 * grad for name, grad in mean.items()}, total)
+
+
+@pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1, RTRL])
+def test_learned_feedback_gets_the_transposed_update(kind: Any) -> None:
+    graph, rule = filled(GRAPHS["leak"]()), kind(feedback="learned")
+    rule.setup(graph)
+    found = run(graph, rule, batch_for(graph))
+    assert torch.equal(found["feedback.E"], found["weights.U"].mT)
+
+
+def test_fixed_and_exact_feedback_differ_unless_e_is_exact() -> None:
+    graph = filled(GRAPHS["leak"]())
+    batch = batch_for(graph)
+    for kind in (RFLO, EProp, SnAp1, RTRL):
+        exact, fixed = (run(graph, kind(feedback=each), batch) for each in ("exact", "fixed"))
+        assert (exact["weights.V"] - fixed["weights.V"]).abs().max() > 1e-4
+    graph.feedback["E"] = graph.weights["U"].detach().mT.clone()
+    for kind in (RFLO, EProp, SnAp1, RTRL):
+        assert_same(*(run(graph, kind(feedback=each), batch) for each in ("exact", "fixed")))
+
+
+def test_rules_are_refused_where_they_are_not_defined() -> None:
+    two = filled(GRAPHS["two layers"]())
+    with pytest.raises(SeqlraError, match="one recurrent layer"):
+        UORO().setup(two)
+    nodes = [
+        node
+        if node.name != "hidden[3]"
+        else Subgraph("hidden[3]", 6, [Connection("x[3]", "W"), Connection("hidden[1]", "V")])
+        for node in GRAPHS["no leak"]()
+    ]
+    with pytest.raises(SeqlraError, match="step before"):
+        SnAp1().setup(filled(nodes))
+    with pytest.raises(SeqlraError, match="exact or fixed or learned"):
+        RFLO(feedback="random")  # type: ignore[arg-type]
+    assert {"rflo", "e-prop", "snap-1", "rtrl", "uoro"} <= RULES.keys()
