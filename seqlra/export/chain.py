@@ -12,7 +12,7 @@ from seqlra.network.subgraph import Connection, Subgraph
 
 def is_chain(graph: Graph) -> bool:
     """Whether every subgraph reads just the one before it in the list, through parameters of its own."""
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1 or any(each.leak is not None for each in graph.subgraphs):
         return False
     sources = [node.name for node in graph.nodes[:-1]]
     return own_parameters(graph.subgraphs) and sources == [

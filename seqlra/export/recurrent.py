@@ -93,6 +93,7 @@ def _is_recurrent(layer: Layer, below: str, first: int, steps: int) -> bool:
         f is not None
         and (is_named(f, "tanh") or is_named(f, "relu"))
         and layer.subgraph.g is None
+        and layer.subgraph.leak is None
         and (layer.first, layer.steps) == (1, steps)
         and sorted((c.source, c.first) for c in layer.into) == sorted([(below, first), (layer.name, 0)])
     )

@@ -45,8 +45,14 @@ def _needed(graph: Graph, ends: list[Place]) -> list[Subgraph]:
     for subgraph in reversed(graph.subgraphs):
         if graph.layout.places[subgraph.name] in needed:
             needed |= {graph.layout.places[read.source] for read in subgraph.reads}
+            needed |= set() if subgraph.leak is None else {_before(graph.layout.places[subgraph.name])}
             found.append(subgraph)
     return found[::-1]
+
+
+def _before(place: Place) -> Place:
+    """The step before, whose output a leaky unit remembers."""
+    return place[0], place[1] - 1
 
 
 class _Writer:
@@ -93,6 +99,9 @@ class _Writer:
         for unit in (subgraph.f, subgraph.g):
             if unit is not None:
                 value = self._call(unit, value, subgraph.name)
+        if subgraph.leak is not None:
+            before = self.values[_before(self.layout.places[subgraph.name])]
+            value = before + self._leak(subgraph.leak) * (value - before)
         self.values[self.layout.places[subgraph.name]] = value
 
     def finish(self, last: str, f: nn.Module | None) -> fx.GraphModule:
@@ -140,6 +149,14 @@ class _Writer:
             self.root.register_parameter(attribute, nn.Parameter(tensor.detach().clone()))
             self.tensors[kind, name] = fx.Proxy(self.code.get_attr(attribute), self.tracer)
         return self.tensors[kind, name]
+
+    def _leak(self, leak: tuple[float, ...]) -> Value:
+        """A buffer of the module: the leak is fixed."""
+        name = f"leak_{len(leak)}_{sorted({s.leak for s in self.graph.subgraphs if s.leak is not None}).index(leak)}"
+        if ("leak", name) not in self.tensors:
+            self.root.register_buffer(name, torch.tensor(leak).to(next(self.graph.parameters())))
+            self.tensors["leak", name] = fx.Proxy(self.code.get_attr(name), self.tracer)
+        return self.tensors["leak", name]
 
     def _call(self, unit: Activation | Discretizer, value: Value, name: str) -> Value:
         """A line ``name = unit(value)`` that applies ``f`` or ``g``; subgraphs of the same unit share its module."""

@@ -63,6 +63,7 @@ def _plain_subgraph(node: Subgraph) -> dict[str, Any]:
         "g": None if node.g is None else [node.g.name, node.g.block],
         "loss": [_kind(node.loss), node.loss.name],
         "bias": node.bias,
+        "leak": None if node.leak is None else list(node.leak),
     }
 
 
@@ -80,6 +81,7 @@ def _subgraph(plain: Mapping[str, Any], own: Mapping[tuple[str, str], Own]) -> S
         None if plain["g"] is None else _named("discretizer", plain["g"][0], own, plain["g"][1]),
         _named(kind, name, own),
         plain["bias"],
+        plain.get("leak"),  # files of networks without one may leave it out
     )
 
 

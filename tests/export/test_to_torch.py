@@ -255,6 +255,13 @@ class TestAnyList:
             **{f"bias_{name}": tuple(tensor.shape) for name, tensor in graph.biases.items()},
         }
 
+    @pytest.mark.parametrize("leak", [0.3, [0.1, 0.9, 0.5, 0.2, 1.0, 0.7]])
+    def test_leaky_units(self, leak: Any) -> None:
+        graph = filled(elman(5, [6, 6], 3, 4, leak=leak))
+        module = to_torch(graph)
+        assert isinstance(module, fx.GraphModule)
+        assert_same_over_time(module, graph, 4)
+
     @pytest.mark.parametrize(
         "name", ["a skip to the output", "shared recurrent weights", "the layer below one step before"]
     )
