@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -306,7 +307,12 @@ def test_a_rule_that_replaces_its_state_runs_by_the_engine() -> None:
         assert_equal(trained(make, recorded=True), by_engine)
 
 
-@pytest.mark.parametrize("change", [by_numpy, by_random, by_a_rare_counter, by_a_generator])
+def by_the_clock() -> Change:
+    """A number that no memory holds."""
+    return lambda d: d * time.perf_counter()
+
+
+@pytest.mark.parametrize("change", [by_numpy, by_random, by_a_rare_counter, by_a_generator, by_the_clock])
 def test_what_leaves_torch_is_not_compiled(change: Callable[[], Change]) -> None:
     graph = filled(small_mlp())
     with pytest.raises(NotTraceable, match="cannot be compiled"):
