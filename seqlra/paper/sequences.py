@@ -103,7 +103,7 @@ def _aligned(reproduction: Reproduction) -> list[sequence_alignment.Labeled]:
 
 def _missing(reproduction: Reproduction) -> list[str]:
     """What neither scale has trained; what the quick scale lacks at the paper's is named too."""
-    cells = {cell.name: cell for cell in Sequences().cells()}
+    cells = {cell.name: cell for cell in Sequences().cells_at("paper", reproduction.machine)}
     return not_run(reproduction, [cell for cell in cells.values() if not reproduction.lengths(cell)])
 
 

@@ -61,7 +61,7 @@ class SequencesTuning(Exhibit):
         own = ("rule", "lr", "hidden")
         command = f"seqlra train rnn {flags({k: v for k, v in shared.items() if k not in own})} --hidden UNITS --lr LR"
         note = f"Each is `{command}` with the options of its row. The test split is not looked at here."
-        notes = [note, *not_run(reproduction, self.cells()), what_ran(ran)]
+        notes = [note, *not_run(reproduction, self.cells_at("paper", reproduction.machine)), what_ran(ran)]
         return Page(rows, entries, notes, data={"chosen": chosen, "command": command, "datasets": data})
 
 
