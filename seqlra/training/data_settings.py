@@ -180,6 +180,6 @@ def data_of(task: str, data: Mapping[str, Any]) -> type[Data]:
         return first
     names: dict[type[Data], Iterable[str]] = {Text: TEXTS, Generated: MEMORY_TASKS, Pixels: PIXEL_DATASETS}
     for kind in DATA_OF[task]:
-        if dataset in names[kind]:
+        if dataset in names.get(kind, ()):
             return kind
     raise unknown("dataset", dataset, [name for known in names.values() for name in known])

@@ -22,6 +22,7 @@ from seqlra.cli import compare
 from seqlra.errors import SeqlraError
 from seqlra.sweeps import comparison
 from seqlra.training import checkpoint, progress
+from seqlra.training.callbacks import MetricsFile
 from seqlra.training.trainer import Trainer
 
 SHORT = "--hidden 12,8 --valid 13000 --epochs 2 --threads 1"
@@ -244,7 +245,8 @@ def test_a_member_that_diverges_later_keeps_what_validation_chose(
     seqlra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(self: Trainer) -> None:
-        if self.step > 45 and self.directory.path.name == "backprop-seed1":
+        (run,) = next(each.runs for each in self.callbacks if isinstance(each, MetricsFile))
+        if self.step > 45 and run.path.name == "backprop-seed1":
             with torch.no_grad():
                 next(self.graph.parameters()).fill_(torch.nan)
             self._note_divergence(self.records[0], 46)
