@@ -5,6 +5,7 @@ Heavy imports (torch, datasets, matplotlib) wait inside the commands, so that ``
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 import typer
 
 from seqlra.cli import bench, compare, data, evaluate, listing, reproduce, running, sample, train
-from seqlra.errors import SeqlraError, SeqlraWarning
+from seqlra.errors import SeqlraError, SeqlraWarning, first_line
 
 app = typer.Typer(
     name="seqlra",
@@ -60,14 +61,14 @@ def _show_warning(
 
 
 def main() -> None:
-    """The console script: errors that the user can fix are one line on standard error, and a status other than 0."""
+    """The console script: errors that the user can fix are one line on standard error, and a status other than 0.
+
+    Such are errors of the user's own code, too: the line says where in it they were. ``SEQLRA_TRACEBACK=1`` shows more.
+    """
     try:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             app()
-    except SeqlraError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     except running.Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(130)
@@ -77,3 +78,30 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output closed it, as in `seqlra list | head`
         sys.stderr.close()
         sys.exit(141)
+    except (Exception, SystemExit) as error:
+        if os.environ.get("SEQLRA_TRACEBACK"):
+            raise
+        if (message := _in_words(error)) is None:  # the ordinary end
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _in_words(error: Exception | SystemExit) -> str | None:
+    """One line about an error; None for an exit that is no error of ours."""
+    if isinstance(error, SeqlraError):
+        return str(error)
+    from seqlra import own
+
+    if (found := own.report(error)) is not None:
+        return str(found)
+    if isinstance(error, SystemExit):
+        return None
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return f"there is not enough memory: {first_line(error)}"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
+    return (
+        f"{type(error).__name__}: {first_line(error)}; this is a mistake of seqlra: please report it with what "
+        "SEQLRA_TRACEBACK=1 shows"
+    )

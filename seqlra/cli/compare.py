@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqlra.cli import running, train
-from seqlra.cli.options import Json, option
+from seqlra.cli.options import Imports, Json, option
 from seqlra.errors import SeqlraError, unknown
 from seqlra.training.option import BOOKKEEPING, TASKS
 
@@ -33,6 +33,7 @@ ANSWERS = {
     "out": "it belongs to the whole comparison",
     "resume": "go on with: seqlra compare --resume DIR",
     "json": "it belongs to the whole comparison",
+    "imports": "it belongs to the whole comparison",
     "print_config": "print that of one with: seqlra train mlp --print-config",
 }
 """Options of ``seqlra train`` that one member cannot have, and what to do instead."""
@@ -63,6 +64,7 @@ def compare(
     no_stack: NoStack = False,
     out: Out = None,
     resume: Resume = None,
+    imports: Imports = None,
     json: Json = False,
 ) -> None:
     """Compare rules, or settings of them, on one task: one table, one picture, one JSON object.
@@ -91,6 +93,7 @@ def compare(
     """
     from seqlra.sweeps.comparison import Comparison
 
+    train.import_all(imports)
     if resume is not None:
         _refuse_options(context, resume)
         comparison = Comparison.open(resume)
@@ -105,7 +108,9 @@ def compare(
 
 def _refuse_options(context: typer.Context, resume: Path) -> None:
     """A resumed comparison keeps its options: options that would change it are refused rather than ignored."""
-    given = [name for name in context.params if name not in ("resume", "json") and train.was_given(context, name)]
+    given = [
+        name for name in context.params if name not in ("resume", "imports", "json") and train.was_given(context, name)
+    ]
     words = [
         *(context.params[name] if name == "task" else f"--{name.replace('_', '-')}" for name in given),
         *context.args,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from seqlra.cli.options import DataDir, Device, Json
+from seqlra.cli.options import DataDir, Device, Imports, Json
 from seqlra.errors import SeqlraError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(help="Seed of the draws of --samples.", show_default="the run's")] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    imports: Imports = None,
     json: Json = False,
 ) -> None:
     """Measure the network of a run, with the weights that validation chose.
@@ -49,6 +50,7 @@ def evaluate(
     Tokens of a text that training never saw are read as the unknown token; it reports how many.
     """
     from seqlra.cli.show import json_line, result_rows, table
+    from seqlra.cli.train import import_all
     from seqlra.training.run_directory import RunDirectory
 
     if text is not None and data_dir is not None:
@@ -57,6 +59,7 @@ def evaluate(
         raise SeqlraError("--out and --seed are about the files and the draws of --samples; give that, too")
     if seed is not None and not 0 <= seed < 2**62:
         raise SeqlraError(f"seed must be from 0 to 2**62, not {seed}")
+    import_all(imports)
     graph, task, subject = _loaded(RunDirectory.open(run), split, text, device, data_dir)
     part, prefix = (split, f"{split}_") if text is None else ("text", "")
     result: dict[str, Any] = {"run": str(run), **subject}

@@ -30,6 +30,16 @@ Compile = Annotated[bool, _as_option(COMPILE, "--compile")]
 Device = Annotated[str, _as_option(DEVICE)]
 Threads = Annotated[int | None, _as_option(THREADS)]
 Json = Annotated[bool, option(BOOKKEEPING, "Print one JSON object as the last line of output.", name="--json")]
+Imports = Annotated[
+    list[str] | None,
+    option(
+        BOOKKEEPING,
+        "A module with code of your own that the files given here name; they alone import none that is not installed. "
+        "May be repeated.",
+        False,
+        "--import",
+    ),
+]
 
 
 def _parameter(name: str, kind: Any, default: Any, shown: Any) -> inspect.Parameter:
@@ -56,6 +66,7 @@ OF_THE_COMMAND = [
     ),
     _parameter("out", Path, None, option(BOOKKEEPING, "Run directory to create.", "runs/<name>")),
     _parameter("resume", Path, None, option(BOOKKEEPING, "Continue this run with its own options.", False)),
+    inspect.Parameter("imports", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Imports),
     inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json),
 ]
 """Options of a training that are not settings of one run."""

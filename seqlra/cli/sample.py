@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seqlra.cli.options import Device, Json
+from seqlra.cli.options import Device, Imports, Json
 
 
 def sample(
@@ -18,6 +18,7 @@ def sample(
     temperature: Annotated[float, typer.Option(help="Under 1 bolder, over 1 wilder; 0: always the likeliest.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     device: Device = "auto",
+    imports: Imports = None,
     json: Json = False,
 ) -> None:
     """Print text from a trained RNN, character by character.
@@ -26,9 +27,11 @@ def sample(
     """
     from seqlra.analysis.sampling import sample
     from seqlra.cli.show import json_line
+    from seqlra.cli.train import import_all
     from seqlra.training.loading import load_network
     from seqlra.training.run_directory import RunDirectory
 
+    import_all(imports)
     graph, vocabulary = load_network(RunDirectory.open(run), device)
     tokens = vocabulary.encode(prompt).to(next(graph.parameters()).device)
     pieces = sample(graph, vocabulary, tokens, length, temperature, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ from seqlra.training.option import TASKS, setting
 if TYPE_CHECKING:
     from seqlra.training.settings import Config
 
-AT_RESUME = {"resume", "device", "json", "threads"}
+AT_RESUME = {"resume", "device", "json", "threads", "imports"}
 """Options that may go with --resume: they do not change what is computed."""
 
-NOT_OF_THE_CONFIG = {"config", "print_config", "out", "resume", "json"}
+NOT_OF_THE_CONFIG = {"config", "print_config", "out", "resume", "json", "imports"}
 """Options about the files of a run and its reports, which are not settings of the run."""
 
 
@@ -97,6 +97,7 @@ def command_of(task: str) -> Any:
 def _train_or_resume(context: typer.Context) -> None:
     options = context.params
     task = str(context.info_name)
+    import_all(options["imports"])
     if options["resume"] is not None:
         _refuse_options(context)
         running.resume(task, options["resume"], options["device"], options["threads"], options["json"])
@@ -124,13 +125,16 @@ def given_options(context: typer.Context, task: str, **fixed: Any) -> dict[str, 
     Raises:
         SeqlraError: the file cannot be read.
     """
+    from seqlra import own
     from seqlra.training import config_file
+    from seqlra.training.settings import MAY_BE_OWN
 
     words = {name: value for name, value in context.params.items() if was_given(context, name)}
     path = words.get("config")
     words = {name: value for name, value in words.items() if name not in NOT_OF_THE_CONFIG} | fixed
     if "settings" in words:
         words["settings"] = dict(setting(text) for text in words["settings"])
+    own.import_named(*(words.get(name) for name in MAY_BE_OWN))
     return config_file.over(task, {} if path is None else config_file.read(path, task), words)
 
 
@@ -146,6 +150,14 @@ def configs_of(task: str, given: Mapping[str, Any]) -> list[Config]:
     configs = configurations(task, **{name: value for name, value in given.items() if value is not None})
     set_threads(configs[0].threads)
     return configs
+
+
+def import_all(modules: Sequence[str] | None) -> None:
+    """Import the modules of ``--import``."""
+    from seqlra import own
+
+    for module in modules or ():
+        own.import_module(module)
 
 
 def was_given(context: typer.Context, name: str) -> bool:

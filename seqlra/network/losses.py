@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from seqlra import own
 from seqlra.errors import unknown
 from seqlra.network.pickling import by_name
 from seqlra.network.scalars import scalar
@@ -114,18 +115,22 @@ OUTPUT_LOSSES: dict[str, OutputLoss] = {
 
 
 def local_loss(loss: str | LocalLoss) -> LocalLoss:
-    """The local loss of that name; a `LocalLoss` of your own is returned as it is."""
+    """The local loss of that name, or of your own: a `LocalLoss`, or ``module:name`` of one."""
     if isinstance(loss, LocalLoss):
         return loss
+    if own.is_own(loss):
+        return own.find(loss, LocalLoss, "a local loss")
     if loss not in LOCAL_LOSSES:
         raise unknown("local loss", loss, LOCAL_LOSSES)
     return LOCAL_LOSSES[loss]
 
 
 def output_loss(loss: str | OutputLoss) -> OutputLoss:
-    """The output loss of that name; an `OutputLoss` of your own is returned as it is."""
+    """The output loss of that name, or of your own: an `OutputLoss`, or ``module:name`` of one."""
     if isinstance(loss, OutputLoss):
         return loss
+    if own.is_own(loss):
+        return own.find(loss, OutputLoss, "an output loss")
     if loss not in OUTPUT_LOSSES:
         raise unknown("output loss", loss, OUTPUT_LOSSES)
     return OUTPUT_LOSSES[loss]

@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from seqlra import own
 from seqlra.errors import SeqlraError, unknown
 from seqlra.network.pickling import by_name
 from seqlra.network.scalars import scalar
@@ -155,9 +156,11 @@ DISCRETIZERS: dict[str, str] = {name: make(1).about for name, make in _DISCRETIZ
 
 
 def activation(unit: str | Activation) -> Activation:
-    """The activation of that name; an `Activation` of your own is returned as it is."""
+    """The activation of that name, or of your own: an `Activation`, or ``module:name`` of one (`seqlra.own.find`)."""
     if isinstance(unit, Activation):
         return unit
+    if own.is_own(unit):
+        return own.find(unit, Activation, "an activation")
     if unit not in ACTIVATIONS:
         raise unknown("activation", unit, ACTIVATIONS)
     return ACTIVATIONS[unit]
@@ -166,12 +169,14 @@ def activation(unit: str | Activation) -> Activation:
 def discretizer(unit: str | Discretizer | None, block: int = 4) -> Discretizer | None:
     """The discretizer of that name, competing in blocks of ``block`` units where it competes.
 
-    ``None`` and ``"none"`` mean ``g(z) = z``; a `Discretizer` of your own is returned as it is.
+    ``None`` and ``"none"`` mean ``g(z) = z``. One of your own is a `Discretizer`, or ``module:name`` of one.
     """
     if unit is None or unit == "none":
         return None
     if isinstance(unit, Discretizer):
         return unit
+    if own.is_own(unit):
+        return own.find(unit, Discretizer, "a discretizer")
     if unit not in _DISCRETIZERS:
         raise unknown("discretizer", unit, ["none", *_DISCRETIZERS])
     return _discretizer(unit, _DISCRETIZERS[unit](block).block)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
-from importlib import import_module
 
+from seqlra import own
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules.backprop import Backprop
 from seqlra.rules.backward import BackwardPass
@@ -76,23 +75,17 @@ __all__ = [
 
 
 def rule_class(name: str) -> type[Rule]:
-    """The rule of that name; ``my_rules:MyRule`` is a class of your own, importable from the working directory.
+    """The rule of that name; ``my_rules:MyRule`` is a class of your own, see `seqlra.own.find`.
 
     Raises:
         SeqlraError: there is none.
     """
     if name in RULES:
         return RULES[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if not own.is_own(name):
         raise unknown("rule", name, [*RULES, "or module:Class for your own"])
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SeqlraError(f"there is no rule {name!r}: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Rule)):
+    found: type[Rule] = own.find(name, Rule, "a rule")
+    if not isinstance(found, type):
         raise SeqlraError(f"{name!r} is not a rule: it must be a class that extends seqlra.Rule")
     return found
 

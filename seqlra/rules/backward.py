@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqlra import own
 from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass, rows_of
 from seqlra.network.given import fit_target
@@ -268,9 +269,10 @@ class BackwardPass:
         for each in found if isinstance(found, tuple) else (found,):
             if not isinstance(each, Tensor) or each.shape[-2:] != (rows, h.shape[-1]):
                 given = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+                where = own.defined_at(type(self.rule).error)
                 raise SeqlraError(
                     f"{type(self.rule).__name__} must return the error of layer {self.layers[i].name!r} "
-                    f"as ({rows}, {h.shape[-1]}), not {given}"
+                    f"as ({rows}, {h.shape[-1]}), not {given} ({where})"
                 )
         return found
 

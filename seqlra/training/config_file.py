@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqlra import own
 from seqlra.errors import SeqlraError, first_line, unknown
 from seqlra.training.fields import settings_of, settings_of_several
-from seqlra.training.settings import Config, RuleOptions
+from seqlra.training.settings import MAY_BE_OWN, Config, RuleOptions
 
 
 def read(path: Path, task: str) -> dict[str, Any]:
@@ -65,14 +66,20 @@ def over(task: str, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     """The settings of a file; given settings win over them.
 
     Settings that stand beside the name of a rule are not another rule's.
+
+    Raises:
+        SeqlraError: the file alone names code that is neither imported nor installed.
     """
-    merged, own = {**file, **given}, dict(file.get("settings", {}))
+    for name in MAY_BE_OWN:
+        if name in file and name not in given:
+            own.demand_known(file[name])
+    merged, of_rule = {**file, **given}, dict(file.get("settings", {}))
     if "rule" in file and merged["rule"] != file["rule"]:
-        own = {}
+        of_rule = {}
     for name, setting in settings_of(task).items():
         if setting.part is RuleOptions and name in given:
-            own.pop(setting.option.setting or name, None)
-    return {**merged, "settings": {**own, **given.get("settings", {})}}
+            of_rule.pop(setting.option.setting or name, None)
+    return {**merged, "settings": {**of_rule, **given.get("settings", {})}}
 
 
 def _line(name: str, value: object) -> str:

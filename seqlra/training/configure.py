@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from seqlra import own
 from seqlra.errors import SeqlraError, unknown
 from seqlra.rules import rule, rule_class
 from seqlra.rules.suited import Suited
@@ -16,7 +17,7 @@ from seqlra.training.data_settings import Data, Generated, Labeled, Pixels, data
 from seqlra.training.fields import Setting, settings_of
 from seqlra.training.machine import pick_device
 from seqlra.training.option import bound, steps_back
-from seqlra.training.settings import Config, Models, Network, Optimization, RuleOptions
+from seqlra.training.settings import MAY_BE_OWN, Config, Models, Network, Optimization, RuleOptions
 
 
 def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options: Any) -> Config:
@@ -51,6 +52,7 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
             values[name] = str(Path(values[name]).resolve())  # the run may be resumed from another folder
     if values["activation"] is None:  # bernoulli draws with the probability z
         values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
+    own.import_named(*(values[name] for name in MAY_BE_OWN))
     of_rule = {**_of_the_rule(task, values), **(settings or {})}
     suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"], of_rule)
     asked_late = data in (Generated, Pixels, Labeled)

@@ -115,7 +115,7 @@ def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
     device = pick_device(first.device)
     torch.set_float32_matmul_precision(PRECISIONS[first.precision])
     learns = learner(*configs, device=device)
-    task, nodes, vocabulary = _task(configs, device)
+    task, nodes, vocabulary = task_of(configs, device)
     models = (_initial(nodes, each, learns, fresh, device) for each in configs)
     graph = next(models) if len(configs) == 1 else _stacked(nodes, len(configs), models, learns, device)
     task.start(graph)
@@ -213,7 +213,7 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss, **options)
 
 
-def _task(
+def task_of(
     configs: Sequence[Config], device: torch.device
 ) -> tuple[Classification | Prediction | LabeledSequences, Nodes, Vocabulary | None]:
     """The task of the models and their network, from the kind of data that the first has."""

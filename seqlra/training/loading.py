@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from seqlra.data.text import read_text
 from seqlra.data.vocabulary import Vocabulary
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
+from seqlra.network.subgraph import Input, Subgraph
+from seqlra.tasks.classification import Classification
 from seqlra.tasks.prediction import Prediction, covering
+from seqlra.tasks.sequences import LabeledSequences
+from seqlra.training import checkpoint
 from seqlra.training.data_settings import Generated, Labeled, Rows, Text
-from seqlra.training.experiment import Experiment, learner, prepare, unroll, with_changes
+from seqlra.training.experiment import Experiment, task_of, unroll, with_changes
 from seqlra.training.machine import pick_device
 from seqlra.training.run_directory import RunDirectory, TrainingDirectory
-from seqlra.training.settings import Config
-from seqlra.training.weights import load_best_weights
+from seqlra.training.settings import PRECISIONS, Config
+from seqlra.training.weights import chosen_tensors, graph_of
 
 
 def read_config(run: RunDirectory) -> Config:
@@ -35,7 +43,7 @@ def read_vocabulary(run: RunDirectory) -> Vocabulary:
     return Vocabulary.from_dict(run.read_json(run.vocabulary))
 
 
-def check_vocabulary(experiment: Experiment, directory: TrainingDirectory) -> None:
+def check_vocabulary(experiment: Experiment | Trained, directory: TrainingDirectory) -> None:
     """Check that the text has not changed since its runs, so that its tokens still mean the same.
 
     Raises:
@@ -47,8 +55,21 @@ def check_vocabulary(experiment: Experiment, directory: TrainingDirectory) -> No
             raise SeqlraError(f"{name} has changed since the run {run.path}: it has another vocabulary")
 
 
-def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = None) -> Experiment:
-    """The network of a run with the weights that validation chose, and its data.
+@dataclass(frozen=True)
+class Trained:
+    """The network of a run with the weights that validation chose, and the task that it learned.
+
+    ``vocabulary`` says what the tokens of a text mean; None for other data.
+    """
+
+    config: Config
+    task: Classification | Prediction | LabeledSequences
+    graph: Graph
+    vocabulary: Vocabulary | None = None
+
+
+def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = None) -> Trained:
+    """The network of a run with the weights that validation chose, and its data. Its rule is not needed.
 
     Raises:
         SeqlraError: the run or its data are missing or damaged.
@@ -61,10 +82,23 @@ def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = N
         if isinstance(data, Rows | Labeled):
             raise SeqlraError(f"the data of this run are the file {data.data}, so --data-dir does not go with it")
         data = with_changes(data, data_dir=str(data_dir))
-    experiment = prepare([with_changes(config, data=data, device=pick_device(device).type)])
-    check_vocabulary(experiment, run)
-    load_best_weights(experiment.graph, run)
-    return experiment
+    on = pick_device(device)
+    torch.set_float32_matmul_precision(PRECISIONS[config.precision])
+    task, nodes, vocabulary = task_of([with_changes(config, data=data, device=on.type)], on)
+    trained = Trained(config, task, _chosen(run, config, nodes, on), vocabulary)
+    task.start(trained.graph)
+    check_vocabulary(trained, run)
+    torch.manual_seed(config.seed)  # the draws of stochastic units
+    return trained
+
+
+def _chosen(run: RunDirectory, config: Config, nodes: Sequence[Input | Subgraph], device: torch.device) -> Graph:
+    """The network of these nodes with the weights that validation chose in a run."""
+    tensors = chosen_tensors(checkpoint.load(run.checkpoint, device), run.checkpoint)
+    try:
+        return graph_of(nodes, tensors, run.checkpoint, config.rule.get("feedback") == "learned")
+    except SeqlraError as error:
+        raise SeqlraError(f"the checkpoint {run.checkpoint} does not fit its config.json: {error}") from error
 
 
 def load_network(run: RunDirectory, device: str = "auto") -> tuple[Graph, Vocabulary]:
@@ -80,10 +114,7 @@ def load_network(run: RunDirectory, device: str = "auto") -> tuple[Graph, Vocabu
         raise SeqlraError(f"the run {run.path} is one of seqlra train {config.task}{on}; text needs one of {needed}")
     vocabulary = read_vocabulary(run)
     network = unroll(config, vocabulary)
-    graph = Graph(network(2))  # over one step nothing is recurrent, so error weights across time have no place
-    learner(config).setup(graph)
-    graph.to(pick_device(device))
-    load_best_weights(graph, run)
+    graph = _chosen(run, config, network(2), pick_device(device))  # over one step nothing is recurrent: E has no place
     return graph.sharing(network(1)), vocabulary
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqlra.errors import unknown
+from seqlra import own
+from seqlra.errors import SeqlraError, first_line, unknown
 from seqlra.training.settings import Optimization
 
 OPTIMIZERS: dict[str, str] = {
@@ -40,14 +41,16 @@ def make(
     weight_decay: float | None = None,
 ) -> torch.optim.Optimizer:
     """The optimizer of that name; torch's fused implementation where it has one: the same steps up to rounding, in
-    one pass over memory.
+    one pass over memory. ``module:Class`` is any other, such as ``torch.optim:Adagrad``, at its own defaults.
 
     Raises:
-        SeqlraError: an unknown name.
+        SeqlraError: an unknown name, or settings that it does not have.
     """
-    if name not in OPTIMIZERS:
-        raise unknown("optimizer", name, OPTIMIZERS)
     decay: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}  # torch's own otherwise
+    if own.is_own(name):
+        return _own(name, parameters, {"lr": lr, **({"momentum": momentum} if momentum else {}), **decay})
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, [*OPTIMIZERS, "or module:Class, such as torch.optim:Adagrad"])
     match name:
         case "sgd":
             return torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=True, **decay)
@@ -58,6 +61,15 @@ def make(
         case "adamw":
             return torch.optim.AdamW(parameters, lr=lr, fused=True, **decay)
     return torch.optim.NAdam(parameters, lr=lr, **decay)
+
+
+def _own(name: str, parameters: Iterable[nn.Parameter], settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """An optimizer by the name of its class."""
+    made = own.find(name, torch.optim.Optimizer, "an optimizer")
+    try:
+        return made(parameters, **settings)
+    except TypeError as error:
+        raise SeqlraError(f"the optimizer {name} cannot be made of {dict(settings)}: {first_line(error)}") from error
 
 
 def stepper(optimizer: torch.optim.Optimizer) -> Callable[[], object]:

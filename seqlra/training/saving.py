@@ -24,6 +24,7 @@ from seqlra.training.data_settings import Generated, Images, Text
 from seqlra.training.loading import read_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.settings import Config
+from seqlra.training.weights import chosen_tensors, graph_of
 
 
 def save(graph: Graph, path: Path | str) -> None:
@@ -53,10 +54,7 @@ def load(path: Path | str, *, own: Iterable[Own] = (), device: torch.device | st
     run = RunDirectory.open(path) if path.is_dir() else None
     file = path if run is None else run.checkpoint
     state = checkpoint.load(file, device)
-    best = state.get("best")
-    tensors = best["weights"] if isinstance(best, Mapping) else state.get("graph")
-    if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise SeqlraError(f"{file} holds no network")
+    tensors = chosen_tensors(state, file)
     learned: Any
     if "nodes" in state:
         nodes, learned = from_plain(state["nodes"], own), state.get("learned")
@@ -65,29 +63,7 @@ def load(path: Path | str, *, own: Iterable[Own] = (), device: torch.device | st
         nodes, learned = _nodes_of(config, tensors, file), config.rule.get("feedback") == "learned"
     else:
         raise SeqlraError(f"{path} does not say of what network it is; of a run directory give the directory itself")
-    return _graph(nodes, tensors, file, learned)
-
-
-def _graph(nodes: list[Input | Subgraph], tensors: Mapping[str, Tensor], file: Path, learned: Any) -> Graph:
-    """The graph of a list with these tensors, those that its rule added to it, too; ``learned`` says which of its
-    feedback the rule learns, by name, or whether all."""
-    weights = {name: tensor for name, tensor in tensors.items() if name.startswith("weights.")}
-    if not weights:
-        raise SeqlraError(f"{file} holds no network")
-    first = next(iter(weights.values()))
-    graph = Graph(nodes, first.shape[0] if first.dim() == 3 else None).to(first)
-    for name, tensor in tensors.items():
-        held, _, own = name.partition(".")
-        if held in ("feedback", "rule_state", "unit_state") and own and own not in getattr(graph, held):
-            getattr(graph, held)[own] = torch.empty_like(tensor)
-    for name in list(graph.feedback):
-        if learned is True or (isinstance(learned, list) and name in learned):
-            graph.feedback.train_one(name)
-    try:
-        graph.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        raise SeqlraError(f"the tensors of {file} do not fit its network") from error
-    return graph
+    return graph_of(nodes, tensors, file, learned)
 
 
 def _nodes_of(config: Config, tensors: Mapping[str, Tensor], file: Path) -> list[Input | Subgraph]:

@@ -191,6 +191,9 @@ class Optimization(Checked):
     ] = None
 
 
+MAY_BE_OWN = ("rule", "activation", "discretizer", "loss", "optimizer")
+"""Settings whose value may be ``module:name``, of the user's own (`seqlra.own`)."""
+
 PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 """What torch calls them. Where the processor cannot, products are as exact as without."""
 

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
+from seqlra.network.subgraph import Input, Subgraph
 from seqlra.training import checkpoint
 from seqlra.training.run_directory import RunDirectory
 
 
-def load_best_weights(graph: Graph, run: RunDirectory) -> None:
-    """Give a graph the weights that validation chose in a run of the same network.
+def chosen_tensors(state: Mapping[str, Any], file: Path) -> Mapping[str, Tensor]:
+    """The tensors of a network in what `checkpoint.load` read: those that validation chose, if it has.
 
     Raises:
-        SeqlraError: the checkpoint is damaged, or of another network.
+        SeqlraError: there are none.
     """
-    state = checkpoint.load(run.checkpoint, next(graph.parameters()).device)
+    best = state.get("best")
+    tensors = best.get("weights") if isinstance(best, Mapping) else state.get("graph")
+    if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise SeqlraError(f"{file} holds no network")
+    return tensors
+
+
+def graph_of(nodes: Sequence[Input | Subgraph], tensors: Mapping[str, Tensor], file: Path, learned: Any) -> Graph:
+    """The graph of a list with these tensors, those that its rule added to it, too; the rule itself is not needed.
+
+    Args:
+        nodes: the list.
+        tensors: by their names in the graph.
+        file: where they are from, for messages.
+        learned: which of its feedback the rule learns, by name, or whether all.
+
+    Raises:
+        SeqlraError: the tensors are not those of this network.
+    """
+    weights = {name: tensor for name, tensor in tensors.items() if name.startswith("weights.")}
+    if not weights:
+        raise SeqlraError(f"{file} holds no network")
+    first = next(iter(weights.values()))
+    graph = Graph(nodes, first.shape[0] if first.dim() == 3 else None).to(first)
+    for name, tensor in tensors.items():
+        held, _, own = name.partition(".")
+        if held in ("feedback", "rule_state", "unit_state") and own and own not in getattr(graph, held):
+            getattr(graph, held)[own] = torch.empty_like(tensor)
+    for name in list(graph.feedback):
+        if learned is True or (isinstance(learned, list) and name in learned):
+            graph.feedback.train_one(name)
     try:
-        graph.load_state_dict(state["best"]["weights"])
-    except (KeyError, RuntimeError) as error:
-        raise SeqlraError(f"the checkpoint {run.checkpoint} does not fit its config.json") from error
+        graph.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise SeqlraError(f"the tensors of {file} do not fit its network") from error
+    return graph
 
 
 @torch.no_grad()
@@ -32,7 +69,7 @@ def take_weights(graph: Graph, run: RunDirectory) -> None:
     Raises:
         SeqlraError: that run has another network, or its checkpoint is damaged.
     """
-    chosen = checkpoint.load(run.checkpoint, next(graph.parameters()).device)["best"]["weights"]
+    chosen = chosen_tensors(checkpoint.load(run.checkpoint, next(graph.parameters()).device), run.checkpoint)
     own = {name: p for name, p in graph.named_parameters() if name.startswith(("weights.", "biases."))}  # not learned E
     theirs = {name: tensor for name, tensor in chosen.items() if name.startswith(("weights.", "biases."))}
     here, there = ({name: tuple(t.shape) for name, t in held.items()} for held in (own, theirs))

@@ -12,6 +12,7 @@ from seqlra import SeqlraError
 from seqlra.cli import app
 from seqlra.rules import RULES, DifferenceTargetPropagation, rule
 from seqlra.training import checkpoint
+from seqlra.training.configure import configure
 
 RULE = """
 from dataclasses import dataclass
@@ -58,14 +59,14 @@ def test_a_rule_of_ones_own_trains_from_the_command_line() -> None:
         ("lra", "known: lra-fdbk"),
         ("my_rules_for_tests:Third", "has no attribute 'Third'"),
         ("nowhere_to_be_found:Rule", "No module named"),
-        ("my_rules_for_tests:not_a_rule", "must be a class that extends seqlra.Rule"),
-        ("my_rules_for_tests:", "there is no rule"),
-        (":Halved", "there is no rule"),
+        ("my_rules_for_tests:not_a_rule", "is not a rule: it must be, or extend, seqlra.rules.base.Rule"),
+        ("my_rules_for_tests:", "cannot read"),
+        (":Halved", "cannot read"),
     ],
 )
 def test_what_is_not_a_rule_is_reported(name: str, message: str) -> None:
     with pytest.raises(SeqlraError, match=message):
-        rule(name)
+        configure("mlp", rule=name)
 
 
 @pytest.mark.parametrize("name", RULES)

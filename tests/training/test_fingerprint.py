@@ -66,7 +66,7 @@ def test_a_run_that_continues_with_other_code_says_so(tmp_path: Path, seqlra: Ru
 
     def again() -> str:
         (tmp_path / "run/result.json").unlink()
-        done = seqlra("train mlp --resume run")
+        done = seqlra("train mlp --resume run --import written_rules")
         assert done.returncode == 0
         return str(done.stderr)
 

@@ -37,7 +37,7 @@ def test_a_setting_reads_as_what_it_looks_like(text: str, value: object) -> None
 @pytest.mark.parametrize("task", ["mlp", "rnn"])
 def test_the_command_line_has_the_options_with_a_flag(task: str) -> None:
     of_a_run = {name for name, known in settings_of(task).items() if known.option.flag}
-    others = {"settings", "seeds", "one_stream", "config", "print_config", "out", "resume", "json"}
+    others = {"settings", "seeds", "one_stream", "config", "print_config", "out", "resume", "imports", "json"}
     assert ("data_seed" in of_a_run) == (task == "rnn")  # of images it is for Python alone
     assert {each.name for each in train.command_of(task).params} - {"help"} == of_a_run | others
 

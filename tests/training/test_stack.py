@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Run, folder_of
+from helpers import Killed, Run, folder_of
 from torch import Tensor
 
 from seqlra import SeqlraError
@@ -336,14 +336,14 @@ def test_a_kill_before_any_file_loses_nothing(
     def die(self: Path, target: Path) -> Path:
         left[0] -= 1
         if left[0] < 0:
-            raise MemoryError("killed")  # nothing in seqlra catches it
+            raise Killed
         return move(self, target)
 
     # the checkpoint, two files of metrics, the checkpoint, two checkpoints, two results, the result of all
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", die)
         if nth < 9:
-            with pytest.raises(MemoryError, match="killed"):
+            with pytest.raises(Killed):
                 train(experiment, cut)
         else:
             train(experiment, cut)
@@ -677,12 +677,12 @@ class TestCompare:
 
         def die(self: Path, target: Path) -> Path:
             if str(target).endswith(file):
-                raise MemoryError("killed")  # nothing in seqlra catches it
+                raise Killed
             return move(self, target)
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", die)
-            with pytest.raises(MemoryError, match="killed"):
+            with pytest.raises(Killed):
                 seqlra(f"{command} --out cmp")
         assert seqlra("compare --resume cmp").returncode == 0
         close(read(Path("cmp/results.json")), read(Path("whole/results.json")), exactly=True)
