@@ -146,6 +146,24 @@ def test_an_installed_module_needs_no_naming(tmp_path: Path, monkeypatch: pytest
     assert issubclass(rule_class("installed_rules_for_tests:Halved"), Rule)
 
 
+def test_the_working_directory_is_no_place_to_find_modules(
+    tmp_path: Path, seqlra: Run, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for entry in ("", str(tmp_path), "."):
+        monkeypatch.syspath_prepend(entry)
+        with pytest.raises(SeqlraError, match=f"--import {mine}"):
+            rule_class(f"{mine}:Halved")
+
+
+def test_files_of_the_working_directory_stand_in_for_none_of_python(tmp_path: Path, seqlra: Run) -> None:
+    mark = tmp_path / "it ran"
+    (tmp_path / "colorsys.py").write_text(EVIL.format(mark=mark))
+    (tmp_path / "imports_others_for_tests.py").write_text("import colorsys")
+    sys.modules.pop("colorsys", None)
+    own.import_module("imports_others_for_tests")
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("name", ["antigravity:x", "this:s", "pip.__main__:main", "os:system", "seqlra.rules:Rule2"])
 def test_what_is_no_own_thing_is_neither_imported_nor_called(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SeqlraError, match=r"only a file names it|is not a rule|has no attribute"):
@@ -194,6 +212,7 @@ def test_a_module_that_cannot_be_imported(case: str, tmp_path: Path, seqlra: Run
     done = seqlra(f"train mlp {RUN} --rule broken_{case}:Rule --out never")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"error: cannot import broken_{case}: ")
     assert f"broken_{case}.py, {message}" in done.stderr
     assert not Path("never").exists()
 
