@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from seqlra.errors import SeqlraError
+
+TEMPORARY = ".*.*.half"
+"""The pattern of files that are not whole yet."""
 
 
 def write_atomically(path: Path, write: Any) -> None:
@@ -15,7 +19,7 @@ def write_atomically(path: Path, write: Any) -> None:
     Raises:
         SeqlraError: the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.half")
     try:
         write(temporary)
         with temporary.open("rb") as file:
@@ -24,4 +28,5 @@ def write_atomically(path: Path, write: Any) -> None:
     except OSError as error:
         raise SeqlraError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

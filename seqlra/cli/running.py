@@ -31,8 +31,8 @@ def start(configs: Sequence[Config], out: Path, stacked: bool, json: bool) -> No
 
 def resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
     """Continue a training that was stopped."""
-    from seqlra.training.loading import read_config
     from seqlra.training.machine import set_threads
+    from seqlra.training.reading import read_config
     from seqlra.training.run_directory import StackDirectory, TrainingDirectory
     from seqlra.training.runs import reopen
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ class Split:
 class ImageTask:
     """A dataset on the device; ``source`` says where it came from: a folder, the Hub, or embedded.
 
-    The three splits are views of one tensor ``(N, pixels)``, or pick from one.
+    The three splits are views of one tensor ``(N, pixels)``, or pick from one. ``digest`` is a hash of all images and
+    classes, however they are split.
     """
 
     name: str
@@ -102,6 +104,7 @@ class ImageTask:
     classes: int
     height: int
     width: int
+    digest: str = ""
 
     def part(self, split: str) -> Split:
         """The split "train", "valid" or "test"."""
@@ -152,7 +155,16 @@ def load_images(
         own = (torch.from_numpy(np.stack(numbers)).to(device) for numbers in zip(*drawn, strict=True))
         train, held = (Split(x, t, rows) for rows in own)
     height, width = images.shape[1:]
-    return ImageTask(dataset, source, train, held, test, height * width, DATASETS[dataset].classes, height, width)
+    about = (height * width, DATASETS[dataset].classes, height, width)
+    return ImageTask(dataset, source, train, held, test, *about, digest_of(arrays[name] for name in IDX_FILES))
+
+
+def digest_of(arrays: Iterable[NDArray[Any]]) -> str:
+    """A short hash of the content of arrays, to tell whether data have changed."""
+    found = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data.cast("B"))
+    return found.hexdigest()
 
 
 def _drawn(images: int, count: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -18,7 +18,7 @@ from seqlra.paper.cells import Cell, Machine, Scale, with_sources
 from seqlra.sweeps.run_store import Group, RunSpec, RunStore, Watching, groups
 from seqlra.training.configure import complete
 from seqlra.training.data_settings import Images, Pixels, Text
-from seqlra.training.loading import read_config
+from seqlra.training.reading import read_config
 from seqlra.training.results import spread
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.settings import Config

@@ -81,6 +81,7 @@ class Comparison(RunStore):
         plain = [{"label": spec.label, "config": spec.config.to_dict()} for spec in specs]
         about = {"command": command, "metric": comparison.metric, "stacked": stacked, "versions": versions()}
         comparison.write_json(comparison.about, {**about, "members": plain})
+        comparison.started()
         return comparison
 
     @staticmethod
@@ -130,11 +131,12 @@ class Comparison(RunStore):
         Raises:
             Stopped, SeqlraError: see `RunStore.train`.
         """
-        for group in groups(self.specs):
-            for specs in self.left(group.name, group.specs, self.stacked):
-                self.train(group.name, specs, watching)
-                self.write_results()
-        return self.write_results()
+        with self.locked():
+            for group in groups(self.specs):
+                for specs in self.left(group.name, group.specs, self.stacked):
+                    self.train(group.name, specs, watching)
+                    self.write_results()
+            return self.write_results()
 
     def results(self) -> dict[str, Any]:
         """The results so far: one row a label, over the seeds that are done; see `row`."""

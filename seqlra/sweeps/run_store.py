@@ -16,10 +16,9 @@ from typing import Any
 
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.training.experiment import prepare, shared
-from seqlra.training.loading import check_vocabulary
 from seqlra.training.machine import set_threads
 from seqlra.training.run_directory import Directory, RunDirectory, StackDirectory, TrainingDirectory
-from seqlra.training.runs import Watch, begin, quietly, train
+from seqlra.training.runs import Watch, begin, check_unchanged, quietly, train
 from seqlra.training.settings import Config
 
 Watching = Callable[[Sequence["RunSpec"]], AbstractContextManager[Watch]]
@@ -113,10 +112,15 @@ class RunStore(Directory):
 
     def left(self, group: str, specs: Sequence[RunSpec], stacked: bool = True) -> list[list[RunSpec]]:
         """The unfinished runs of a group, grouped as they are trained together."""
+        for spec in specs:
+            if self.run_of(spec).path.is_symlink():
+                raise SeqlraError(
+                    f"{self.run_of(spec).path} is a link; the runs of a comparison are folders in its own"
+                )
         stopped: list[RunSpec] = []
         if (stack := self.stack_of(group)).about.exists():  # it continues as it was
-            folders = {run.path.name for run in StackDirectory.open(stack.path).runs}
-            stopped = [spec for spec in specs if spec.folder in folders]
+            folders = stack.named()
+            stopped = [spec for spec in specs if f"../{spec.folder}" in folders]
         left = [spec for spec in specs if self.outcome(spec) is None and spec not in stopped]
         alone = [[spec] for spec in left if not stacked or self.run_of(spec).checkpoint.exists()]
         new = [spec for spec in left if [spec] not in alone]
@@ -139,7 +143,7 @@ class RunStore(Directory):
                 stack.remove()  # what a kill may have left of another
             experiment = prepare([spec.config for spec in specs], fresh=not directory.checkpoint.exists())
             if directory.about.exists():
-                check_vocabulary(experiment, directory)
+                check_unchanged(experiment, directory)
             else:
                 directory.path.mkdir(exist_ok=True)
                 begin(experiment, directory)

@@ -128,10 +128,11 @@ class Checkpoint(Callback):
         path: the file.
         seconds: how long to go at most without a checkpoint.
         architecture: whether the file says of what network it is; a run directory does so elsewhere.
+        settings: the fingerprint of what is trained, if it has one, without which `Trainer.resume` refuses the file.
     """
 
-    def __init__(self, path: Path | str, seconds: float = 60.0, architecture: bool = True) -> None:
-        self.path, self.seconds, self._architecture = Path(path), seconds, architecture
+    def __init__(self, path: Path | str, seconds: float = 60.0, architecture: bool = True, settings: str = "") -> None:
+        self.path, self.seconds, self._architecture, self._settings = Path(path), seconds, architecture, settings
         self._saved_at = 0.0
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -155,7 +156,7 @@ class Checkpoint(Callback):
     def save(self, trainer: Trainer) -> None:
         """Write one now."""
         network = architecture(trainer.graph) if self._architecture else {}
-        checkpoint.save(self.path, {**network, **trainer.state()})
+        checkpoint.save(self.path, {**network, **trainer.state(), "settings": self._settings})
         self._saved_at = time.perf_counter()
 
 

@@ -20,8 +20,19 @@ FORMAT = 2
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` (containers, numbers, strings, tensors) to ``path``, replacing what was there in one move."""
-    write_atomically(path, lambda temporary: torch.save({"format": FORMAT, **state}, temporary))
+    """Write ``state`` (containers, numbers, strings, tensors) to ``path``, replacing what was there in one move.
+
+    Raises:
+        SeqlraError: it cannot be written.
+    """
+    write_atomically(path, lambda temporary: _write({"format": FORMAT, **state}, temporary))
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # torch's word for a full disk, or a folder that is gone
+        raise OSError(f"{first_line(error)} (is the disk full?)") from error
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -116,7 +116,7 @@ def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
     torch.set_float32_matmul_precision(PRECISIONS[first.precision])
     learns = learner(*configs, device=device)
     task, nodes, vocabulary = task_of(configs, device)
-    models = (_initial(nodes, each, learns, fresh, device) for each in configs)
+    models = (_initial(nodes, each, learns, fresh, device, vocabulary) for each in configs)
     graph = next(models) if len(configs) == 1 else _stacked(nodes, len(configs), models, learns, device)
     task.start(graph)
     torch.manual_seed(first.seed)  # the draws of stochastic units
@@ -154,7 +154,9 @@ def shared(config: Config) -> dict[str, Any]:
     return {name: value for name, value in (plain | flat).items() if name not in own}
 
 
-def _initial(nodes: Nodes, config: Config, learns: Rule, fresh: bool, device: torch.device) -> Graph:
+def _initial(
+    nodes: Nodes, config: Config, learns: Rule, fresh: bool, device: torch.device, vocabulary: Vocabulary | None
+) -> Graph:
     """The network of one configuration, as its training begins."""
     net, graph = config.network, Graph(nodes)
     initialize(
@@ -168,7 +170,7 @@ def _initial(nodes: Nodes, config: Config, learns: Rule, fresh: bool, device: to
         net.mirror_vectors,
     ).to(device)
     if fresh and net.init_from is not None:
-        take_weights(graph, RunDirectory.open(Path(net.init_from)))
+        take_weights(graph, RunDirectory.open(Path(net.init_from)), net, vocabulary)
     return graph
 
 

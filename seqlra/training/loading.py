@@ -1,7 +1,8 @@
-"""Reading of a run directory: its configuration, its vocabulary, its trained network."""
+"""The trained network of a run directory, and what it is measured on."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from seqlra.data.text import read_text
 from seqlra.data.vocabulary import Vocabulary
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, SeqlraWarning
 from seqlra.network.graph import Graph
 from seqlra.network.subgraph import Input, Subgraph
 from seqlra.tasks.classification import Classification
@@ -19,28 +20,12 @@ from seqlra.tasks.sequences import LabeledSequences
 from seqlra.training import checkpoint
 from seqlra.training.data_settings import Generated, Labeled, Rows, Text
 from seqlra.training.experiment import Experiment, task_of, unroll, with_changes
+from seqlra.training.fingerprint import data_fingerprint
 from seqlra.training.machine import pick_device
+from seqlra.training.reading import read_config, read_vocabulary
 from seqlra.training.run_directory import RunDirectory, TrainingDirectory
 from seqlra.training.settings import PRECISIONS, Config
 from seqlra.training.weights import chosen_tensors, graph_of
-
-
-def read_config(run: RunDirectory) -> Config:
-    """The configuration of a run.
-
-    Raises:
-        SeqlraError: it is missing or damaged.
-    """
-    return Config.from_dict(run.read_json(run.config))
-
-
-def read_vocabulary(run: RunDirectory) -> Vocabulary:
-    """The meaning of the tokens of a run.
-
-    Raises:
-        SeqlraError: ``vocabulary.json`` is missing or damaged.
-    """
-    return Vocabulary.from_dict(run.read_json(run.vocabulary))
 
 
 def check_vocabulary(experiment: Experiment | Trained, directory: TrainingDirectory) -> None:
@@ -88,6 +73,9 @@ def load_best(run: RunDirectory, device: str = "auto", data_dir: Path | None = N
     trained = Trained(config, task, _chosen(run, config, nodes, on), vocabulary)
     task.start(trained.graph)
     check_vocabulary(trained, run)
+    if config.versions.get("data") not in (None, "", data_fingerprint(task)):
+        changed = f"{data.dataset} has changed since the run began: this measures on other data"
+        warnings.warn(changed, SeqlraWarning, stacklevel=2)
     torch.manual_seed(config.seed)  # the draws of stochastic units
     return trained
 

@@ -10,15 +10,17 @@ run diverged, ``failed.json`` takes the place of ``result.json``.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from seqlra.errors import SeqlraError
-from seqlra.files import write_atomically
+from seqlra.files import TEMPORARY, write_atomically
 
 
 class Directory:
@@ -27,20 +29,54 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    STARTING = ".starting"
+    """In a directory from when it is made until what it is about is written; where it is left, a start was cut short,
+    and there is nothing to lose."""
+
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Make a new directory; an empty one will do.
+        """Make a new directory; an empty one will do. `started` ends what begins here.
 
         Raises:
             SeqlraError: it exists and holds something (nothing is ever overwritten), or cannot be written.
         """
+        made = cls(path)
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and not (path / cls.STARTING).exists() and (not path.is_dir() or any(path.iterdir())):
                 raise SeqlraError(f"{path} exists already; choose another --out, or continue that run with --resume")
+            made.make()
+            (path / cls.STARTING).touch()
+            for left in path.iterdir():
+                if left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left)
+                elif left.name != cls.STARTING:
+                    left.unlink()
         except OSError as error:
             raise SeqlraError(f"cannot write to {path}: {error.strerror}") from error
-        cls(path).make()
-        return cls(path)
+        return made
+
+    def started(self) -> None:
+        """Say that the directory says what it is about."""
+        (self.path / self.STARTING).unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here meanwhile.
+
+        Raises:
+            SeqlraError: another process is training here.
+        """
+        try:
+            held = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise SeqlraError(f"cannot write to {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise SeqlraError(f"another process is training in {self.path}; wait for its end, or stop it") from None
+        finally:
+            os.close(held)
 
     def make(self) -> None:
         """Make the folder where it is not there yet.
@@ -55,6 +91,11 @@ class Directory:
             probe.unlink()
         except OSError as error:
             raise SeqlraError(f"cannot write to {self.path}: {error.strerror}") from error
+
+    def sweep(self) -> None:
+        """Remove files that a kill left half written."""
+        for left in self.path.glob(TEMPORARY):
+            left.unlink(missing_ok=True)
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write one JSON file, whole or not at all."""
@@ -179,18 +220,31 @@ class StackDirectory(TrainingDirectory):
 
     @staticmethod
     def open(path: Path) -> StackDirectory:
-        """An existing stack.
+        """An existing stack, whose runs are folders in it.
 
         Raises:
-            SeqlraError: there is none at ``path``, or its ``stack.json`` is damaged.
+            SeqlraError: there is none at ``path``, or its ``stack.json`` is damaged, or names runs elsewhere.
         """
         stack = StackDirectory(path)
         if not stack.about.is_file():
             raise SeqlraError(f"{path} holds no models that are trained together: it has no stack.json")
-        folders = stack.read_json(stack.about).get("runs")
-        if not (isinstance(folders, list) and folders and all(isinstance(folder, str) for folder in folders)):
-            raise SeqlraError(f"{stack.about} is damaged: it names no runs")
+        folders = stack.named()
+        for folder in folders:
+            inside = Path(folder).name == folder and (path / folder).resolve().parent == path.resolve()
+            if not inside or folders.count(folder) > 1:
+                raise SeqlraError(f"{stack.about} is damaged: {folder!r} is not a run in a folder of its own there")
         return StackDirectory(path, folders)
+
+    def named(self) -> list[str]:
+        """The folders that ``stack.json`` names.
+
+        Raises:
+            SeqlraError: it is damaged.
+        """
+        folders = self.read_json(self.about).get("runs")
+        if not (isinstance(folders, list) and folders and all(isinstance(folder, str) for folder in folders)):
+            raise SeqlraError(f"{self.about} is damaged: it names no runs")
+        return folders
 
     def remove(self) -> None:
         """Remove the folder, ``stack.json`` first, so that whatever is left of it is no stack."""

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqlra.errors import Diverged
+from seqlra.errors import Diverged, SeqlraError
 from seqlra.network.plain import architecture
-from seqlra.training import checkpoint
+from seqlra.training import checkpoint, fingerprint
 from seqlra.training.callbacks import Checkpoint, Diagnostics, Interrupt, MetricsFile, Watched
 from seqlra.training.data_settings import Labeled, Rows
 from seqlra.training.experiment import Experiment, prepare, title, with_changes
-from seqlra.training.fingerprint import fingerprint, warn_if_changed
-from seqlra.training.loading import check_vocabulary, read_config
+from seqlra.training.loading import check_vocabulary
 from seqlra.training.machine import pick_device, set_threads, versions
 from seqlra.training.pictures import save_pictures, save_stack_picture
+from seqlra.training.reading import read_config
 from seqlra.training.results import results, summary
 from seqlra.training.run_directory import RunDirectory, StackDirectory, TrainingDirectory
 from seqlra.training.settings import Config
@@ -89,14 +89,15 @@ def create(path: Path, configs: Sequence[Config], stacked: bool) -> TrainingDire
 
 def begin(experiment: Experiment, directory: TrainingDirectory) -> None:
     """Record what is trained, before work starts; ``directory.about`` comes last, as the mark of a complete record."""
+    known = fingerprint.versions_of(experiment.rule, experiment.task)
     for config, run in zip(experiment.configs, directory.runs, strict=True):
         run.path.mkdir(exist_ok=True)
         if experiment.vocabulary is not None:
             run.write_json(run.vocabulary, experiment.vocabulary.to_dict())
-        known = {**versions(), "rule": fingerprint(experiment.rule)}
         run.write_json(run.config, with_changes(config, versions=known).to_dict())
     if isinstance(directory, StackDirectory):
         directory.write_json(directory.about, {"runs": list(directory.folders), "versions": versions()})
+    directory.started()
 
 
 def reopen(directory: TrainingDirectory, device: str = "auto") -> Experiment:
@@ -109,9 +110,24 @@ def reopen(directory: TrainingDirectory, device: str = "auto") -> Experiment:
     if device != "auto":
         configs = [with_changes(config, device=pick_device(device).type) for config in configs]
     experiment = prepare(configs, fresh=not directory.checkpoint.exists())
-    check_vocabulary(experiment, directory)
-    warn_if_changed(experiment.rule, configs[0].versions)
+    check_unchanged(experiment, directory)
     return experiment
+
+
+def check_unchanged(experiment: Experiment, directory: TrainingDirectory) -> None:
+    """Look whether a training goes on with what it began with; see `fingerprint.check_unchanged`.
+
+    Raises:
+        SeqlraError: its data are others, or its checkpoint is gone.
+    """
+    if not directory.checkpoint.exists() and any(run.metrics.exists() for run in directory.runs):
+        raise SeqlraError(
+            f"the training in {directory.path} has begun, but its checkpoint.pt is gone, so it cannot go on; a new one "
+            "with its options needs another --out"
+        )
+    check_vocabulary(experiment, directory)
+    config = read_config(directory.runs[0])
+    fingerprint.check_unchanged(experiment.rule, experiment.task, config)
 
 
 def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly) -> list[dict[str, Any]]:
@@ -126,24 +142,32 @@ def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = q
         Stopped: the user asked to stop; a checkpoint was written.
         SeqlraError: the checkpoint is damaged, or files cannot be written.
     """
+    with directory.locked():
+        for each in (directory, *directory.runs):
+            each.sweep()
+        return _train(experiment, directory, watch)
+
+
+def _train(experiment: Experiment, directory: TrainingDirectory, watch: Watch) -> list[dict[str, Any]]:
     trainer = trainer_of(experiment, directory, watch)
     if directory.checkpoint.exists():
-        trainer.resume(directory.checkpoint)
+        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs))
     with suppress(Diverged):  # the records say so
         trainer.train()
     if isinstance(directory, StackDirectory):
         network = architecture(experiment.graph) if _of_own_data(experiment) else {}
         for model, run in enumerate(directory.runs):
-            checkpoint.save(run.checkpoint, {**network, **state_alone(trainer, model)})
+            of_settings = fingerprint.settings_fingerprint([experiment.configs[model]])
+            checkpoint.save(run.checkpoint, {**network, **state_alone(trainer, model), "settings": of_settings})
     found = results(experiment, trainer)
     models = zip(experiment.configs, directory.runs, trainer.records, found, strict=True)
     for config, run, record, result in models:
+        save_pictures(run, title(config), trainer.task.selects, config.diagnose > 0)  # before the mark of the end
         if record.diverged:
             run.write_json(run.failed, {"message": record.diverged, **result})
         else:
             run.write_json(run.result, result)
             run.failed.unlink(missing_ok=True)  # from before it was resumed
-        save_pictures(run, title(config), trainer.task.selects, config.diagnose > 0)
     if isinstance(directory, StackDirectory):
         summarized = summary(experiment, directory, trainer.seconds)
         save_stack_picture(directory, summarized, experiment.title, trainer.task.selects)
@@ -169,7 +193,11 @@ def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watc
         callbacks=[
             Diagnostics(experiment.config.diagnose),
             MetricsFile(directory.runs),
-            Checkpoint(directory.checkpoint, architecture=_of_own_data(experiment)),
+            Checkpoint(
+                directory.checkpoint,
+                architecture=_of_own_data(experiment),
+                settings=fingerprint.settings_fingerprint(experiment.configs),
+            ),
             Interrupt(),  # behind the checkpoint, before what is shown
             Watched(watch),
         ],

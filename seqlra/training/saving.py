@@ -21,7 +21,7 @@ from seqlra.network.subgraph import Input, Subgraph
 from seqlra.network.units import discretizer
 from seqlra.training import checkpoint
 from seqlra.training.data_settings import Generated, Images, Text
-from seqlra.training.loading import read_config
+from seqlra.training.reading import read_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.settings import Config
 from seqlra.training.weights import chosen_tensors, graph_of

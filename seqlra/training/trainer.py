@@ -30,6 +30,7 @@ from seqlra.tasks.task import Inputs, Task
 from seqlra.training import checkpoint
 from seqlra.training.callback import Callback
 from seqlra.training.optimizers import lr_at, stepper, with_rates
+from seqlra.training.restoring import misfit
 
 
 class Stopped(Exception):
@@ -179,19 +180,28 @@ class Trainer:
             for callback in begun:
                 callback.on_train_end(self)
 
-    def resume(self, path: Path) -> None:
+    def resume(self, path: Path, settings: str = "") -> None:
         """Restore the state of a checkpoint.
 
+        Args:
+            path: the file.
+            settings: the fingerprint of what is trained, to be compared with that of the file where both have one.
+
         Raises:
-            SeqlraError: it is damaged, of another version, or of other models.
+            SeqlraError: it is damaged, of another version, or of other models or settings.
         """
         state = checkpoint.load(path, self.log.device)
+        wrong = misfit(state, self.state(), self.optimizer, self.total)
+        if settings and state.get("settings") not in (None, "", settings):
+            wrong = "it has other settings than config.json, which was changed since"
+        if wrong is not None:
+            raise SeqlraError(f"the checkpoint {path} does not fit this training: {wrong}")
         try:
             self.graph.load_state_dict(state["graph"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.task.load_state(state["task"])
-            self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
-            self.best_weights = state["best"]["weights"]
+            self.step, self.seconds, self.log = state["step"], float(state["seconds"]), state["log"]
+            self.best_weights = dict(state["best"]["weights"])
             for key, callback in self._with_state.items():
                 callback.load_state(state[key])
             for record, saved in zip(self.records, state["records"], strict=True):
@@ -199,7 +209,7 @@ class Trainer:
             torch.set_rng_state(state["random"].cpu())
             if state["cuda_random"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(state["cuda_random"].cpu())
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise SeqlraError(f"the checkpoint {path} does not fit this training") from error
 
     def use_best(self) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqlra.data.vocabulary import Vocabulary
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.network.subgraph import Input, Subgraph
 from seqlra.training import checkpoint
+from seqlra.training.reading import read_config, read_vocabulary
 from seqlra.training.run_directory import RunDirectory
+from seqlra.training.settings import Network
 
 
 def chosen_tensors(state: Mapping[str, Any], file: Path) -> Mapping[str, Tensor]:
@@ -61,14 +64,28 @@ def graph_of(nodes: Sequence[Input | Subgraph], tensors: Mapping[str, Tensor], f
 
 
 @torch.no_grad()
-def take_weights(graph: Graph, run: RunDirectory) -> None:
+def take_weights(graph: Graph, run: RunDirectory, network: Network, vocabulary: Vocabulary | None) -> None:
     """Start from the weights and biases that validation chose in another run, whatever rule trained it (Section 3.5).
 
     Error weights stay those of the new run's seed.
 
+    Args:
+        graph: whose weights are set.
+        run: the other run.
+        network: the settings of the graph, which must have the units of that run.
+        vocabulary: what the tokens of the new run mean; None for other data.
+
     Raises:
-        SeqlraError: that run has another network, or its checkpoint is damaged.
+        SeqlraError: that run has another network or vocabulary, or its checkpoint is damaged.
     """
+    theirs_is = read_config(run).network
+    for name in ("activation", "discretizer", "leak", *(("block_size",) if network.discretizer else ())):
+        there, here = getattr(theirs_is, name), getattr(network, name)
+        if there != here:
+            words = f"{name.replace('_', ' ')} {there or 'none'} there and {here or 'none'} here"
+            raise SeqlraError(f"{run.path} has another network: {words}")
+    if vocabulary is not None and run.vocabulary.exists() and vocabulary != read_vocabulary(run):
+        raise SeqlraError(f"{run.path} learned another text, with another vocabulary: its weights mean nothing here")
     chosen = chosen_tensors(checkpoint.load(run.checkpoint, next(graph.parameters()).device), run.checkpoint)
     own = {name: p for name, p in graph.named_parameters() if name.startswith(("weights.", "biases."))}  # not learned E
     theirs = {name: tensor for name, tensor in chosen.items() if name.startswith(("weights.", "biases."))}

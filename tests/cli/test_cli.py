@@ -38,7 +38,7 @@ def test_training_leaves_every_promised_file_and_one_json_object(seqlra: Run, tm
         "name": "lra-fdbk",
         **asdict(LRAFeedback(reduction="mean", beta=0.1, c1=None, c2=10.0, window=0)),
     }
-    assert config["versions"].keys() == {"seqlra", "torch", "python", "rule"}  # of a rule: its code
+    assert config["versions"].keys() == {"seqlra", "torch", "python", "rule", "data"}
 
     measured = seqlra("evaluate run --json")
     assert json.loads(measured.stdout)["test_error"] == result["test_error"]

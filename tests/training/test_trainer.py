@@ -20,7 +20,8 @@ from seqlra.errors import Diverged
 from seqlra.training import checkpoint, runs
 from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare
-from seqlra.training.loading import load_best, read_config
+from seqlra.training.loading import load_best
+from seqlra.training.reading import read_config
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.runs import train
 from seqlra.training.settings import Config
