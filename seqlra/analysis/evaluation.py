@@ -320,7 +320,7 @@ def check_samples(graph: Graph, samples: int) -> None:
     output = graph.outputs[-1].loss
     if isinstance(output, OutputLoss) and not output.classes:
         raise SeqlraError(f"a posterior is one over classes; the output of this network is {output.name}")
-    if samples > 1 and not any(subgraph.g and subgraph.g.mean for subgraph in graph.subgraphs):
+    if samples > 1 and not graph.draws:
         draw = ", ".join(name for name in DISCRETIZERS if (g := discretizer(name)) and g.mean)
         raise SeqlraError(
             f"the network draws nothing, so all its {samples} samples would be the same; discretizers that draw: {draw}"

@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from seqlra.files import write_atomically
@@ -242,4 +243,6 @@ def by_epoch(axes: Axes) -> None:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a picture as PNG, whole or not at all."""
     FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a $ is one of a file's name
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

@@ -54,6 +54,7 @@ def _pieces(
         if temperature == 0:
             drawn = scores.argmax().view(1)
         else:
+            scores -= scores.max()  # or a small temperature makes infinity of it
             drawn = torch.multinomial((scores / temperature).softmax(-1), 1, generator=generator)
         before = vocabulary.decode(token.view(1).cpu())
         yield vocabulary.decode(torch.cat([token.view(1).cpu(), drawn]))[len(before) :]

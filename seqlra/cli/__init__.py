@@ -10,6 +10,8 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -65,6 +67,15 @@ def main() -> None:
 
     Such are errors of the user's own code, too: the line says where in it they were. ``SEQLRA_TRACEBACK=1`` shows more.
     """
+    os.environ["MPLBACKEND"] = "agg"  # files alone; another that is not there would end a training at its pictures
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # terminals that cannot show every character
+    try:
+        Path.cwd()
+    except OSError as error:
+        print(f"error: the working directory is gone ({error.strerror}); go to another one", file=sys.stderr)
+        sys.exit(1)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)

@@ -47,6 +47,14 @@ Own = Annotated[
     list[str] | None,
     option(COMPARISON, '"LABEL: options" for that one alone, which win over those for all; as often as needed.', False),
 ]
+Sweep = Annotated[
+    list[str] | None,
+    option(
+        COMPARISON,
+        "NAME=VALUE,VALUE,...: each label with each value of an option or a setting of its rule; several make a grid.",
+        False,
+    ),
+]
 Seeds = Annotated[int, option(COMPARISON, "How many seeds each has.")]
 Seed = Annotated[int, option(COMPARISON, "The first seed.")]
 NoStack = Annotated[bool, option(COMPARISON, "Train one run after the other, rather than together.", name="--no-stack")]
@@ -59,6 +67,7 @@ def compare(
     task: Task = None,
     rules: Rules = None,
     own: Own = None,
+    sweep: Sweep = None,
     seeds: Seeds = 1,
     seed: Seed = 0,
     no_stack: NoStack = False,
@@ -82,9 +91,9 @@ def compare(
 
         seqlra compare mlp --rules k1=lra-diff,k5=lra-diff --own "k5: --inner-steps 5"
 
-    A sweep: labels that differ in --lr, --beta, --c1, --c2 or their start alone are trained together, as one stack:
+    A sweep; labels that differ in --lr, --beta, --c1, --c2 or their start alone are trained together, as one stack:
 
-        seqlra compare mlp --rules a=lra-fdbk,b=lra-fdbk --own "a: --lr 0.001" --own "b: --lr 0.003"
+        seqlra compare mlp --rules lra-fdbk --sweep beta=0.01,0.1,1 --sweep lr=0.001,0.003
 
     DIR holds compare.json, results.json, table.md, curves.png and a run directory LABEL-seedK of each.
     After Ctrl-C, a crash or kill -9, what is done is not done again, and what was stopped goes on:
@@ -98,7 +107,7 @@ def compare(
         _refuse_options(context, resume)
         comparison = Comparison.open(resume)
     else:
-        chosen = _members(context, task, rules, own or [])
+        chosen = _members(context, task, rules, own or [], sweep or [])
         name = f"compare-{task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
         comparison = Comparison.start(
             out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}", not no_stack
@@ -122,8 +131,10 @@ def _refuse_options(context: typer.Context, resume: Path) -> None:
         )
 
 
-def _members(context: typer.Context, task: str | None, rules: str | None, own: list[str]) -> list[RunSpec]:
-    """The runs of the command line: every label with every seed."""
+def _members(
+    context: typer.Context, task: str | None, rules: str | None, own: list[str], sweep: list[str]
+) -> list[RunSpec]:
+    """The runs of the command line: every label, with every value of a sweep, with every seed."""
     from seqlra.sweeps.run_store import RunSpec
 
     if task not in TASKS:
@@ -131,6 +142,8 @@ def _members(context: typer.Context, task: str | None, rules: str | None, own: l
         raise SeqlraError(f"{unknown('task', task or '', TASKS)}{hint}")
     labels = _labels(rules)
     options = _own_options(own, labels)
+    for text in sweep:
+        labels, options = _swept(task, text, labels, options)
     seeds = {name: context.params[name] for name in ("seed", "seeds") if train.was_given(context, name)}
     members = []
     for label, rule in labels.items():
@@ -171,6 +184,34 @@ def _own_options(own: list[str], labels: dict[str, str]) -> dict[str, list[str]]
         except ValueError as error:
             raise SeqlraError(f"cannot read --own {text!r}: {error}") from error
     return options
+
+
+def _swept(
+    task: str, text: str, labels: dict[str, str], options: dict[str, list[str]]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The labels and their own options with each value of a sweep ``NAME=VALUE,VALUE``."""
+    name, equals, listed = (part.strip() for part in text.partition("="))
+    values = [value.strip() for value in listed.split(",")]
+    if not (name and equals and all(values)):
+        raise SeqlraError(f"cannot read --sweep {text!r}; accepted: NAME=VALUE,VALUE,... such as beta=0.01,0.1,1")
+    if len(set(values)) < len(values):
+        raise SeqlraError(f"--sweep {text!r} names a value twice")
+    name = name.removeprefix("--").replace("_", "-")
+    if name.replace("-", "_") in ANSWERS:
+        raise SeqlraError(f"--{name} cannot be swept: {ANSWERS[name.replace('-', '_')]}")
+    known = {each.name for each in train.command_of(task).params}
+    new_labels, new_options = {}, {}
+    for label, rule in labels.items():
+        for value in values:
+            swept = f"{label}-{name}{value}"
+            new_labels[swept] = rule
+            words = (
+                [f"--{name}", value]
+                if name.replace("-", "_") in known
+                else ["--set", f"{name.replace('-', '_')}={value}"]
+            )
+            new_options[swept] = [*options[label], *words]
+    return new_labels, new_options
 
 
 def _parameters(context: typer.Context, task: str, words: list[str], **fixed: Any) -> dict[str, Any]:
@@ -215,9 +256,8 @@ def _watching(comparison: Comparison, specs: Sequence[RunSpec]) -> Iterator[Call
 
 
 def _report(comparison: Comparison, spec: RunSpec, name: str) -> None:
-    outcome = comparison.outcome(spec) or {}
+    outcome, metric = comparison.outcome(spec) or {}, f"test_{comparison.metric}"
     if outcome.get("diverged"):
-        print(f"{name}: {outcome['message']}", file=sys.stderr, flush=True)
-    else:
-        metric = f"test_{comparison.metric}"
+        print(f"{name}: {outcome.get('message')}", file=sys.stderr, flush=True)
+    elif outcome.get(metric) is not None:
         print(f"{name}: {metric.replace('_', ' ')} {outcome[metric]:.4g}", file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, astuple
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: Annotated[Path, typer.Argument(help="A run directory, a stack of runs, or a comparison.")],
     split: Annotated[Literal["train", "valid", "test"], typer.Option(help="What to measure on.")] = "test",
     text: Annotated[
         Path | None, typer.Option(help="Measure an RNN on this UTF-8 text instead.", show_default=False)
@@ -47,10 +48,13 @@ def evaluate(
     Stochastic units: --samples 100 averages 100 passes, and compares with one draw and the mean field.
     It writes posterior.json and .npz, reliability.png and, for images, certainty.png.
 
+    Of a stack or a comparison it measures every run that has a checkpoint.
+
     Tokens of a text that training never saw are read as the unknown token; it reports how many.
     """
-    from seqlra.cli.show import json_line, result_rows, table
+    from seqlra.cli.show import json_line
     from seqlra.cli.train import import_all
+    from seqlra.sweeps.several import runs_in
     from seqlra.training.run_directory import RunDirectory
 
     if text is not None and data_dir is not None:
@@ -60,22 +64,67 @@ def evaluate(
     if seed is not None and not 0 <= seed < 2**62:
         raise SeqlraError(f"seed must be from 0 to 2**62, not {seed}")
     import_all(imports)
-    graph, task, subject = _loaded(RunDirectory.open(run), split, text, device, data_dir)
-    part, prefix = (split, f"{split}_") if text is None else ("text", "")
-    result: dict[str, Any] = {"run": str(run), **subject}
-    if samples is None:
-        (metrics,) = task.evaluate(graph, part)
-        result |= {prefix + name: value for name, value in metrics.items()}
-        table(f"run {run}", result_rows(result), to_stderr=json)
+    measure = partial(_measure, split=split, text=text, samples=samples, seed=seed, device=device, data_dir=data_dir)
+    if (several := runs_in(run)) is not None:
+        if out is not None:
+            raise SeqlraError(f"--out is the folder of one run, and {run} holds several; each has its own")
+        result = _of_several(run, [measure(each) for each in several], to_stderr=json)
     else:
-        folder, seed = out or run / f"evaluation-{part}", task.seed if seed is None else seed
-        found = _sampled(graph, task, part, samples, seed, folder)
-        result |= {"samples": samples, "seed": seed, "out": str(folder), **_plain(found, prefix)}
-        _write(folder, result, found, task, part)
-        _show(f"run {run}, {part}: {samples} samples, seed {seed}", found, to_stderr=json)
-        print(f"posterior.json, posterior.npz and pictures: {folder}", file=sys.stderr)
+        result = measure(RunDirectory.open(run), out=out, show=True, to_stderr=json)
     if json:
         json_line(result)
+
+
+def _measure(
+    run: RunDirectory,
+    *,
+    split: str,
+    text: Path | None,
+    samples: int | None,
+    seed: int | None,
+    device: str,
+    data_dir: Path | None,
+    out: Path | None = None,
+    show: bool = False,
+    to_stderr: bool = False,
+) -> dict[str, Any]:
+    """The metrics of one run, for JSON; shown as tables, too, if that is asked for."""
+    from seqlra.cli.show import result_rows, table
+
+    graph, task, subject = _loaded(run, split, text, device, data_dir)
+    part, prefix = (split, f"{split}_") if text is None else ("text", "")
+    result: dict[str, Any] = {"run": str(run.path), **subject}
+    if samples is None:
+        (metrics,) = task.evaluate(graph, part)
+        result |= {"draws": 1} if graph.draws else {}
+        result |= {prefix + name: value for name, value in metrics.items()}
+        if show:
+            table(f"run {run.path}", result_rows(result), to_stderr=to_stderr)
+        return result
+    folder, seed = out or run.path / f"evaluation-{part}", task.seed if seed is None else seed
+    found = _sampled(graph, task, part, samples, seed, folder)
+    result |= {"samples": samples, "seed": seed, "out": str(folder), **_plain(found, prefix)}
+    _write(folder, result, found, task, part)
+    if show:
+        _show(f"run {run.path}, {part}: {samples} samples, seed {seed}", found, to_stderr)
+    print(f"posterior.json, posterior.npz and pictures: {folder}", file=sys.stderr)
+    return result
+
+
+def _of_several(path: Path, results: list[dict[str, Any]], to_stderr: bool) -> dict[str, Any]:
+    """One table of all, and their means with the range."""
+    from seqlra.cli.show import table
+    from seqlra.training.results import spread, spread_text
+    from seqlra.training.run_directory import StackDirectory
+
+    names = [name for name, value in results[0].items() if isinstance(value, float)]
+    spreads = {name: spread(each.get(name) for each in results) for name in names}
+    rows = [(Path(each["run"]).name, *(f"{each[name]:.4g}" for name in names)) for each in results]
+    if StackDirectory(path).about.is_file():  # runs of one setting; those of a comparison differ
+        rows.append(("all", *(spread_text(spreads[name]) for name in names)))
+    header = ("", *(name.replace("_", " ") for name in names))
+    table(f"the {len(results)} runs in {path}", rows, header, to_stderr)
+    return {"run": str(path), **spreads, "members": results}
 
 
 def _loaded(

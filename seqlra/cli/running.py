@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,12 +29,14 @@ def start(configs: Sequence[Config], out: Path, stacked: bool, json: bool) -> No
     _train(experiment, directory, json)
 
 
-def resume(task: str, path: Path, device: str, threads: int | None, json: bool) -> None:
-    """Continue a training that was stopped."""
+def resume(
+    task: str, path: Path, device: str, threads: int | None, json: bool, longer: Mapping[str, int] | None = None
+) -> None:
+    """Continue a training that was stopped, or make it ``longer``: to so many ``epochs``, or ``steps``."""
     from seqlra.training.machine import set_threads
     from seqlra.training.reading import read_config
     from seqlra.training.run_directory import StackDirectory, TrainingDirectory
-    from seqlra.training.runs import reopen
+    from seqlra.training.runs import lengthen, reopen
 
     directory = TrainingDirectory.open(path)
     config = read_config(directory.runs[0])
@@ -44,9 +46,12 @@ def resume(task: str, path: Path, device: str, threads: int | None, json: bool) 
     if config.task != task:
         these = f"the runs in {path} are" if stacked else f"the run {path} is one"
         raise SeqlraError(f"{these} of seqlra train {config.task}")
+    if longer:
+        lengthen(directory, **longer)
     if directory.result.exists():
         these = f"the runs in {path} are finished: their" if stacked else f"the run {path} is finished: its"
-        raise SeqlraError(f"{these} result is in {directory.result}")
+        more = "" if stacked else "; to make it longer, add --epochs N"
+        raise SeqlraError(f"{these} result is in {directory.result}{more}")
     set_threads(threads or config.threads)
     _train(reopen(directory, device), directory, json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 AT_RESUME = {"resume", "device", "json", "threads", "imports"}
 """Options that may go with --resume: they do not change what is computed."""
+
+LONGER = ("epochs", "steps")
+"""Options with --resume that make a finished run longer."""
 
 NOT_OF_THE_CONFIG = {"config", "print_config", "out", "resume", "json", "imports"}
 """Options about the files of a run and its reports, which are not settings of the run."""
@@ -58,6 +62,12 @@ def mlp(context: typer.Context) -> None:
 
         seqlra train mlp --hidden 128x8 --print-config > deep.toml
         seqlra train mlp --config deep.toml --lr 0.003
+
+    A run that was stopped, and one that has ended and shall be longer:
+
+        seqlra train mlp --resume runs/first
+
+        seqlra train mlp --resume runs/first --epochs 30
     """
     _train_or_resume(context)
 
@@ -97,10 +107,13 @@ def command_of(task: str) -> Any:
 def _train_or_resume(context: typer.Context) -> None:
     options = context.params
     task = str(context.info_name)
+    if sys.stderr.isatty():
+        print(f"seqlra train {task}: loading torch and the data", file=sys.stderr, flush=True)
     import_all(options["imports"])
     if options["resume"] is not None:
         _refuse_options(context)
-        running.resume(task, options["resume"], options["device"], options["threads"], options["json"])
+        longer = {name: options[name] for name in LONGER if was_given(context, name)}
+        running.resume(task, options["resume"], options["device"], options["threads"], options["json"], longer)
         return
     given = given_options(context, task)
     if given.get("seeds") is None and given.get("one_stream"):
@@ -169,7 +182,7 @@ def was_given(context: typer.Context, name: str) -> bool:
 def _refuse_options(context: typer.Context) -> None:
     """A resumed run keeps its options: options that would change it are refused rather than ignored."""
     for name in context.params:
-        if name not in AT_RESUME and was_given(context, name):
+        if name not in (*AT_RESUME, *LONGER) and was_given(context, name):
             option = name.replace("_", "-")
             raise SeqlraError(
                 f"--{option} does not go with --resume: a resumed run keeps the options it was started with"

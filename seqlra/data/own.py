@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seqlra.data.arrays import Sequences, SequenceSplits, sequences_from_arrays, split_sequences
 from seqlra.errors import SeqlraError, first_line
+from seqlra.files import demand_file
 
 SPLITS = ("train", "valid", "test")
 FORMATS = (".npz", ".csv", ".parquet")
@@ -43,6 +44,7 @@ def load_rows(
     Raises:
         SeqlraError: a file that cannot be read, or does not hold that.
     """
+    demand_file(path)
     arrays = _read_npz(path) if path.suffix == ".npz" else _read_table(path, column)
     if column is not None and path.suffix == ".npz":
         raise SeqlraError(f"{path} has no columns with names; its targets are the array t")
@@ -76,6 +78,7 @@ def load_sequences(
     """
     if path.suffix != ".npz":
         raise SeqlraError(f"sequences are in a .npz with the arrays x, t and, if need be, lengths; not in {path.name}")
+    demand_file(path)
     arrays = _read_npz(path)
     if "series" in arrays:
         return _series(path, arrays["series"], targets, 30 if length is None else length, valid, test, device)

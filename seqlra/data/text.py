@@ -11,6 +11,7 @@ from torch import Tensor
 from seqlra.data.sources import embedded, from_hub, local_folder, new_folder
 from seqlra.data.vocabulary import Tokens, Vocabulary, kind_of_tokens, token_starts
 from seqlra.errors import SeqlraError, unknown
+from seqlra.files import demand_file
 
 FILE = "input.txt"
 """The name of a text in its folder, as the original char-rnn has it."""
@@ -120,8 +121,7 @@ def read_text(path: Path) -> str:
         SeqlraError: there is no such file, it cannot be read, it is not UTF-8, or there is no text in it.
     """
     path = Path(path)
-    if path.is_dir():
-        raise SeqlraError(f"{path} is a folder; a text is one file, in UTF-8")
+    demand_file(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -91,6 +91,11 @@ class Graph(nn.Module):
         alone.feedback, alone.rule_state, alone.unit_state = self.feedback, self.rule_state, self.unit_state
         return alone
 
+    @property
+    def draws(self) -> bool:
+        """Whether some of its units are random, so that the same inputs give other outputs each time."""
+        return any(subgraph.g is not None and subgraph.g.mean is not None for subgraph in self.subgraphs)
+
     def declare_feedback(self, name: str, shape: tuple[int, int]) -> None:
         """Add error weights ``(*stack, units, source units)`` that belong to no connection, zero for now."""
         self._declare(self.feedback, name, shape)

@@ -163,7 +163,8 @@ class Comparison(RunStore):
         chosen = spread_text(of[f"test_{self.metric}"])
         note = f", {len(of['diverged'])} diverged" if of["diverged"] else ""
         histories = [RunDirectory(self.path / each["run"]).read_metrics() for each in of["members"]]
-        values = [[epoch[f"valid_{self.metric}"] for epoch in history] for history in histories]
+        key = f"valid_{self.metric}"
+        values = [[row[key] for row in history if row.get(key) is not None] for history in histories]
         return Curves(f"{of['label']}: test {chosen}{note}", values)
 
     def _markdown(self, results: Mapping[str, Any]) -> str:

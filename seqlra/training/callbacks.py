@@ -27,13 +27,16 @@ class Diagnostics(Callback):
     row of metrics: ``angle`` in degrees, ``angle_layers``, ``update_norms``, and more.
 
     Args:
-        every: every how many updates one is diagnosed, from the first on, at the cost of about two; 0: never.
+        every: every how many updates one is diagnosed, from the first on, at the cost of about two; 0: never. Short
+            epochs have `LEAST` of them all the same.
 
     Raises:
         SeqlraError: a negative number.
     """
 
     key: ClassVar[str] = "diagnostics"
+    LEAST: ClassVar[int] = 4
+    """Diagnosed updates in an epoch, at the least: one alone says little of it."""
 
     def __init__(self, every: int = 100) -> None:
         if every < 0:
@@ -42,8 +45,9 @@ class Diagnostics(Callback):
         self._averages = Averages()
 
     def wants_step(self, trainer: Trainer) -> bool:
-        """At every so many updates."""
-        return self.every > 0 and trainer.step % self.every == 0
+        """At every so many updates of an epoch."""
+        each = min(self.every, max(1, trainer.task.steps_per_epoch // self.LEAST))
+        return self.every > 0 and trainer.step % trainer.task.steps_per_epoch % each == 0
 
     def on_before_optimizer_step(self, trainer: Trainer, step: Step) -> None:
         """Diagnose an update; another callback may have asked for it."""

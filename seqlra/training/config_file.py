@@ -10,6 +10,7 @@ from typing import Any
 
 from seqlra import own
 from seqlra.errors import SeqlraError, first_line, unknown
+from seqlra.files import demand_file
 from seqlra.training.fields import settings_of, settings_of_several
 from seqlra.training.settings import MAY_BE_OWN, Config, RuleOptions
 
@@ -22,6 +23,7 @@ def read(path: Path, task: str) -> dict[str, Any]:
     Raises:
         SeqlraError: the file cannot be read, or has unknown keys.
     """
+    demand_file(path)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

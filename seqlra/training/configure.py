@@ -11,6 +11,7 @@ import torch
 
 from seqlra import own
 from seqlra.errors import SeqlraError, unknown
+from seqlra.network.units import discretizer
 from seqlra.rules import rule, rule_class
 from seqlra.rules.suited import Suited
 from seqlra.training.data_settings import Data, Generated, Labeled, Pixels, data_of
@@ -49,11 +50,16 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     values = {name: setting.default for name, setting in known.items()} | given
     for name, setting in known.items():
         if setting.kind is Path and values[name] is not None:
-            values[name] = str(Path(values[name]).resolve())  # the run may be resumed from another folder
+            values[name] = str(Path(values[name]).absolute())  # the run may be resumed from another folder
     if values["activation"] is None:  # bernoulli draws with the probability z
         values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
     own.import_named(*(values[name] for name in MAY_BE_OWN))
-    of_rule = {**_of_the_rule(task, values), **(settings or {})}
+    of_options = _of_the_rule(task, values)
+    for name in settings or {}:
+        if name in of_options or name == "name":
+            word = "rule" if name == "name" else name.replace("_", "-")
+            raise SeqlraError(f"the setting {name} is said twice: by --set and by --{word}; say it once")
+    of_rule = {**of_options, **(settings or {})}
     suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"], of_rule)
     asked_late = data in (Generated, Pixels, Labeled)
     if asked_late:
@@ -62,6 +68,7 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     if asked_late and "epochs" in given and "steps" not in given:
         values["steps"] = None
     _fill(values, suited, asked_late or "window" in of_rule, whole)
+    _refuse_ignored(given, values, known)
     held: dict[type, dict[str, Any]] = {}
     for name, setting in known.items():
         held.setdefault(setting.part, {})[setting.field] = values[name]
@@ -121,6 +128,27 @@ def _check_kind(given: Mapping[str, Any], known: Mapping[str, Setting], data: ty
             own = [setting.name for setting in known.values() if setting.part is data or setting.option.without]
             accepted = ", ".join(each.replace("_", "-") for each in own)
             raise SeqlraError(f"{name.replace('_', '-')} does not go with {dataset}, whose own options are {accepted}")
+
+
+def _refuse_ignored(given: Mapping[str, Any], values: Mapping[str, Any], known: Mapping[str, Setting]) -> None:
+    """Raise `SeqlraError` where an option was given that would change nothing."""
+    g = values["discretizer"]
+    competes = g is not None and (own.is_own(g) or getattr(discretizer(g, 2), "block", 1) == 2)
+    momentum = values["optimizer"] in ("sgd", "rmsprop") or own.is_own(values["optimizer"])
+    needed = {
+        "momentum": (momentum, "--optimizer sgd or rmsprop"),
+        "weight_std": (values["weight_init"] == "gaussian", "--weight-init gaussian"),
+        "block_size": (competes, "--discretizer lwta, slwta or slwta-sampled"),
+        "feedback_std": (values["feedback_init"] == "gaussian", "--feedback-init gaussian"),
+        "mirror_vectors": (values["feedback_init"] == "mirror", "--feedback-init mirror"),
+        "max_words": (values.get("tokens") == "words", "--tokens words"),
+        "weight_init": (values["init_from"] is None, "no --init-from"),
+        "dataset": (values.get("text") is None, "no --text"),
+        "data_dir": (values.get("text") is None, "no --text"),
+    }
+    for name, (met, words) in needed.items():
+        if name in given and not met and (name == "dataset" or given[name] != known[name].default):
+            raise SeqlraError(f"--{name.replace('_', '-')} has an effect only with {words}")
 
 
 def _for_sequences(suited: Suited) -> Suited:

@@ -17,7 +17,7 @@ from seqlra.training.option import (
 )
 from seqlra.training.validation import Checked
 
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Seed = Annotated[int, Field(ge=0, lt=2**62)]
 DataDir = Annotated[str | None, Option(DATA_DIR, DATA, "Hub or embedded", kind=Path)]
 

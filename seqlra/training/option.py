@@ -87,8 +87,9 @@ def hidden_sizes(given: str | int | Iterable[int]) -> tuple[int, ...]:
         if not isinstance(given, str):
             given = ",".join(map(str, (given,) if isinstance(given, int) else given))
         for part in given.split(","):
-            units, _, layers = part.strip().partition("x")
-            sizes += [int(units)] * (int(layers) if layers else 1)
+            units, times, layers = part.strip().partition("x")
+            many = int(layers) if times else 1
+            sizes += [int(units)] * many if 0 < many < 10_000 else [0]
     except (TypeError, ValueError):
         sizes = []
     if not sizes or min(sizes) < 1:

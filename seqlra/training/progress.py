@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Callback):
-    """Shows how training goes, on standard error: a bar on a terminal, else one line an epoch.
+    """Shows how training goes, on standard error: one line an epoch, and on a terminal a bar below them.
 
     Of several models it shows the means. As a context it keeps the bar over several trainings.
     """
@@ -64,7 +64,9 @@ class Progress(Callback):
         self.bar.update(self._id, completed=trainer.step, description=f"epoch {trainer.epoch}{valid}")
         if last is not None and ended > self._epochs:
             self._epochs = ended
-            if not self.console.is_terminal:
+            if self.console.is_terminal:
+                self.bar.console.print(_epoch_line(last), highlight=False)  # above the bar, where it stays
+            else:
                 print(_epoch_line(last), file=sys.stderr, flush=True)
 
 

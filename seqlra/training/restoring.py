@@ -7,7 +7,7 @@ torch's fused kernels would follow out of memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,9 +74,21 @@ def _records(found: Any, many: int) -> str | None:
         if not isinstance(record["diverged"], str | None):
             return "records: diverged must be a message"
         rows = record["history"]
-        if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) and "step" in row for row in rows):
-            return "records: the history must be a list of rows"
+        if not isinstance(rows, Sequence) or not all(map(_is_row, rows)):
+            return "records: the history must be a list of rows with numbers"
     return None
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is a row of metrics: numbers, or several of them."""
+    if not isinstance(row, Mapping) or not {"epoch", "step", "seconds", "depth"} <= row.keys():
+        return False
+    return all(isinstance(each, NUMBERS) for value in row.values() for each in _each(value))
+
+
+def _each(value: Any) -> Iterable[Any]:
+    """The numbers of a metric: of layers there is a list, of parameters they have names."""
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
 
 
 def _optimizer(found: Any, optimizer: torch.optim.Optimizer) -> str | None:
@@ -88,10 +100,12 @@ def _optimizer(found: Any, optimizer: torch.optim.Optimizer) -> str | None:
             return "optimizer: it is another one, or of another version of torch"
         for group, mine in zip(groups, own["param_groups"], strict=True):
             for name, value in mine.items():
-                if name != "lr" and group[name] != value:
+                if name != "lr" and (type(group[name]) is not type(value) or group[name] != value):
                     return f"optimizer: {name} is {group[name]!r:.40} there and {value!r} here"
             if not _finite(group["lr"]):
                 return f"optimizer: lr must be a number, not {group['lr']!r:.40}"
+        if not isinstance(state, Mapping):
+            return "optimizer: its state must be by parameter"
         if not state:
             return None
         wanted = _twin_state(optimizer)

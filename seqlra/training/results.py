@@ -50,6 +50,7 @@ def _result(config: Config, record: Record, metrics: dict[str, float], trainer: 
         "parameters": _parameters(trainer.graph) // models,
         "best_epoch": record.epoch,
         **({"solved_at": solved} if isinstance(config.data, Generated) else {}),
+        **({"draws": 1} if trainer.graph.draws else {}),  # that its figures are of: units are random
         **({**metrics, **_over_epochs(record)} if history else {}),
         "train_seconds": round(seconds, 3),
         rate(config): round(steps * trainer.task.samples_per_step / seconds, 1) if seconds else None,

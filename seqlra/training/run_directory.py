@@ -17,10 +17,35 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any, Self
 
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, first_line
 from seqlra.files import TEMPORARY, write_atomically
+
+NUMBER = (int, float)
+RESULT: dict[str, tuple[type, ...]] = {
+    "rule": (str,),
+    "seed": (int,),
+    "steps": (int,),
+    "epochs": (int,),
+    "best_epoch": (int,),
+    "train_seconds": NUMBER,
+}
+"""What every ``result.json`` and ``failed.json`` holds, and the types of it; other keys with numbers are metrics."""
+
+ROW: dict[str, tuple[type, ...]] = {"epoch": (int,), "step": (int,), "seconds": NUMBER}
+"""The same of a row of ``metrics.jsonl``."""
+
+
+def _demand(path: Path, plain: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> None:
+    """Raise `SeqlraError` where a file lacks some of these, or holds others; metrics are numbers."""
+    for name, accepted in types.items():
+        if not isinstance(plain.get(name), accepted) or isinstance(plain[name], bool):
+            raise SeqlraError(f"{path} is damaged: {name} cannot be {plain.get(name)!r:.40}")
+    for name, value in plain.items():
+        if name.startswith(("test_", "valid_", "train_", "mean_")) and not isinstance(value, (*NUMBER, NoneType)):
+            raise SeqlraError(f"{path} is damaged: {name} cannot be {value!r:.40}")
 
 
 class Directory:
@@ -103,7 +128,7 @@ class Directory:
 
     def write_text(self, path: Path, text: str) -> None:
         """Write one file of text, whole or not at all."""
-        write_atomically(path, lambda temporary: temporary.write_text(text))
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """One JSON file of this folder.
@@ -112,11 +137,20 @@ class Directory:
             SeqlraError: it is missing or damaged.
         """
         try:
-            return dict(json.loads(path.read_text()))
+            return self._plain(path, path.read_text(encoding="utf-8"))
         except OSError as error:
             raise SeqlraError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, TypeError) as error:
-            raise SeqlraError(f"{path} is damaged: {error}") from error
+
+    @staticmethod
+    def _plain(path: Path, text: str) -> dict[str, Any]:
+        """A JSON object of a file."""
+        try:
+            plain = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SeqlraError(f"{path} is damaged: {first_line(error)}") from error
+        if not isinstance(plain, dict):
+            raise SeqlraError(f"{path} is damaged: it must hold an object, not {plain!s:.40}")
+        return plain
 
 
 class TrainingDirectory(Directory):
@@ -187,14 +221,23 @@ class RunDirectory(TrainingDirectory):
         """
         for path, diverged in ((self.result, False), (self.failed, True)):
             if path.exists():
-                return {"diverged": diverged, **self.read_json(path)}
+                found = self.read_json(path)
+                _demand(path, found, RESULT)
+                return {**found, "diverged": diverged}
         return None
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``; none where no epoch has ended yet."""
+        """The rows of ``metrics.jsonl``; none where no epoch has ended yet.
+
+        Raises:
+            SeqlraError: it is damaged.
+        """
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        rows = [self._plain(self.metrics, line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            _demand(self.metrics, row, ROW)
+        return rows
 
 
 class StackDirectory(TrainingDirectory):

@@ -114,6 +114,29 @@ def reopen(directory: TrainingDirectory, device: str = "auto") -> Experiment:
     return experiment
 
 
+def lengthen(directory: TrainingDirectory, epochs: int | None = None, steps: int | None = None) -> None:
+    """Let a run have more updates than it was begun with, one that has ended, too: what follows goes on from its last
+    weights, with the step size that the schedule of the longer training has there.
+
+    Raises:
+        SeqlraError: a stack, whose checkpoint went with its end; fewer updates than it has; both numbers.
+    """
+    if isinstance(directory, StackDirectory):
+        raise SeqlraError(f"models that were trained together cannot be made longer; {directory.path} holds several")
+    (run,) = directory.runs
+    config, rows = read_config(run), run.read_metrics()
+    if epochs is not None and steps is not None:
+        raise SeqlraError("a training has so many epochs, or so many steps; give one of them")
+    done = rows[-1] if rows else {"epoch": 0, "step": 0}
+    for word, wanted, so_far in (("epochs", epochs, done["epoch"]), ("steps", steps, done["step"])):
+        if wanted is not None and wanted <= so_far:
+            raise SeqlraError(f"the run {run.path} has had {so_far} {word} already; {word} must be more than that")
+    longer = with_changes(config.optimization, epochs=epochs, steps=steps)
+    run.write_json(run.config, with_changes(config, optimization=longer).to_dict())
+    for ended in (run.result, run.failed):
+        ended.unlink(missing_ok=True)
+
+
 def check_unchanged(experiment: Experiment, directory: TrainingDirectory) -> None:
     """Look whether a training goes on with what it began with; see `fingerprint.check_unchanged`.
 

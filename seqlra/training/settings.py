@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SkipValidation
 from pydantic.dataclasses import dataclass
 
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, first_line
 from seqlra.training.data_settings import STRICT, Data, Seed, data_of
 from seqlra.training.option import (
     BOOKKEEPING,
@@ -200,6 +200,8 @@ PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 
 def _as_tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A rule can be hashed, and JSON has only lists."""
+    if not isinstance(settings.get("name"), str):
+        raise ValueError("a rule has a name")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
@@ -219,7 +221,11 @@ class Config(Checked):
     diagnose: Annotated[
         int,
         Field(ge=0),
-        Option("Every how many updates one is set beside backprop's, at the cost of two; 0: never.", BOOKKEEPING),
+        Option(
+            "Every how many updates of an epoch one is set beside backprop's, at the cost of two, and at least four "
+            "an epoch; 0: never.",
+            BOOKKEEPING,
+        ),
     ] = 100
     compile: Annotated[bool, COMPILE] = False
     precision: Annotated[
@@ -241,10 +247,13 @@ class Config(Checked):
         Raises:
             SeqlraError: fields are missing, unknown or make no sense.
         """
+        not_one = "this is not the configuration of a run of this version"
         try:
             return Config(**{**plain, "data": data_of(plain["task"], plain["data"])(**plain["data"])})
-        except (KeyError, TypeError, SeqlraError) as error:
-            raise SeqlraError(f"this is not the configuration of a run of this version: {error}") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise SeqlraError(f"{not_one}: {type(error).__name__}: {first_line(error)}") from error
+        except SeqlraError as error:
+            raise SeqlraError(f"{not_one}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
