@@ -27,4 +27,4 @@ def first_line(error: Exception) -> str:
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> SeqlraError:
     """The error for an unknown name, with the known ones."""
-    return SeqlraError(f"unknown {kind} {given!r}; known: {', '.join(known)}")
+    return SeqlraError(f"unknown {kind} {given!r:.80}; known: {', '.join(known)}")

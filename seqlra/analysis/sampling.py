@@ -27,7 +27,7 @@ def sample(
         seed: seed of the draws.
 
     Raises:
-        SeqlraError: an empty prompt, a negative length or temperature.
+        SeqlraError: an empty prompt, a negative length or temperature, a seed out of range.
     """
     if len(prompt) == 0:
         raise SeqlraError("the prompt is empty; it needs at least one token to read")
@@ -35,6 +35,8 @@ def sample(
         raise SeqlraError(f"length must not be negative: {length}")
     if not 0 <= temperature < float("inf"):
         raise SeqlraError(f"temperature must be 0 or above, not {temperature}")
+    if not 0 <= seed < 2**62:
+        raise SeqlraError(f"seed must be from 0 to 2**62, not {seed}")
     return _pieces(graph, vocabulary, prompt, length, temperature, seed)
 
 
@@ -49,7 +51,7 @@ def _pieces(
         activity = ForwardPass(graph, {"x": token.view(1), **state})
         state = activity.carried()
     for _ in range(length):
-        scores = activity.h[graph.output_layers[-1]][0].float().cpu()
+        scores = activity.h[graph.output_layers[-1]][0].double().cpu()
         scores[0] = -torch.inf  # the unknown token
         if temperature == 0:
             drawn = scores.argmax().view(1)

@@ -115,10 +115,13 @@ def _train_or_resume(context: typer.Context) -> None:
         longer = {name: options[name] for name in LONGER if was_given(context, name)}
         running.resume(task, options["resume"], options["device"], options["threads"], options["json"], longer)
         return
+    from seqlra.training.configure import refuse_ignored
+
     given = given_options(context, task)
     if given.get("seeds") is None and given.get("one_stream"):
         raise SeqlraError("--one-stream is about the models of --seeds N; give that, too")
     configs = configs_of(task, given)
+    refuse_ignored({name for name in options if was_given(context, name)}, configs[0])
     if options["print_config"]:
         from seqlra.training import config_file
 
@@ -147,8 +150,18 @@ def given_options(context: typer.Context, task: str, **fixed: Any) -> dict[str, 
     words = {name: value for name, value in words.items() if name not in NOT_OF_THE_CONFIG} | fixed
     if "settings" in words:
         words["settings"] = dict(setting(text) for text in words["settings"])
+        _refuse_twice(task, words)
     own.import_named(*(words.get(name) for name in MAY_BE_OWN))
     return config_file.over(task, {} if path is None else config_file.read(path, task), words)
+
+
+def _refuse_twice(task: str, words: Mapping[str, Any]) -> None:
+    """Raise `SeqlraError` where a setting of the rule has a value by its option and another by ``--set``."""
+    from seqlra.training.fields import settings_of
+
+    for name, known in settings_of(task).items():
+        if name in words and (known.option.setting or name) in words["settings"]:
+            raise SeqlraError(f"--{name.replace('_', '-')} and --set say the same setting; give it once")
 
 
 def configs_of(task: str, given: Mapping[str, Any]) -> list[Config]:

@@ -80,8 +80,11 @@ def load_text(
     device: torch.device | str = "cpu",
     vocabulary: Vocabulary | None = None,
     max_words: int = 10_000,
+    held_out: tuple[Path, Path] | None = None,
+    lowercase: bool = False,
 ) -> Text:
-    """A text as numbers on the device: the first 90 percent of its tokens to train, 5 to validate, 5 to test.
+    """A text as numbers on the device: the first 90 percent of its tokens to train, 5 to validate, 5 to test, unless it
+    comes in three files.
 
     For tiny Shakespeare, these are exactly the splits on the Hub.
 
@@ -94,6 +97,8 @@ def load_text(
         device: where the numbers live.
         vocabulary: the one of a trained network; without it, one is made of the training split alone.
         max_words: the most symbols that a vocabulary of words has.
+        held_out: the files to validate and to test on; all of ``text`` is then to train on.
+        lowercase: whether capitals are read as small letters.
 
     Raises:
         SeqlraError: an unknown dataset or kind of tokens, a vocabulary of the other kind, a file that cannot be used,
@@ -106,9 +111,12 @@ def load_text(
         name, content, source = Path(text).name, read_text(text), str(text)
     else:
         name, (content, source) = dataset, _read(dataset, data_dir)
-    parts = _split(content, kind, source)
+    parts = _split(content, kind, source) if held_out is None else [content, *map(read_text, held_out)]
+    for part, file in zip(parts, (source, *(held_out or (source, source))), strict=True):
+        if len(token_starts(part, kind)) < 2:
+            raise SeqlraError(f"{file} is too short: it needs two {kind}, one to read and one to predict")
     if vocabulary is None:
-        vocabulary = Vocabulary.of(parts[0], kind, max_words)
+        vocabulary = Vocabulary.of(parts[0], kind, max_words, lowercase)
     ids = {split: vocabulary.encode(part).to(device) for split, part in zip(SPLITS, parts, strict=True)}
     unknown_in = {split: vocabulary.unknown(ids[split]) for split in SPLITS}
     return Text(name, source, vocabulary, **ids, unknown=unknown_in)

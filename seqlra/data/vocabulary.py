@@ -31,7 +31,8 @@ NO_SPACE_AFTER = frozenset("([{\n-")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A token's number is its place in ``symbols``, which begins with `UNKNOWN`.
+    """A token's number is its place in ``symbols``, which begins with `UNKNOWN`; ``lowercase`` reads capitals as small
+    letters.
 
     Raises:
         SeqlraError: a kind of tokens that is not in `Tokens`, or symbols that cannot be these tokens.
@@ -39,6 +40,7 @@ class Vocabulary:
 
     tokens: Tokens
     symbols: tuple[str, ...]
+    lowercase: bool = False
 
     def __post_init__(self) -> None:
         kind_of_tokens(self.tokens)
@@ -48,26 +50,29 @@ class Vocabulary:
             raise SeqlraError(f"a vocabulary of {self.tokens} cannot hold {odd[0]!r}, which is not one of them")
 
     @classmethod
-    def of(cls, text: str, tokens: Tokens, max_words: int = 10_000) -> Vocabulary:
+    def of(cls, text: str, tokens: Tokens, max_words: int = 10_000, lowercase: bool = False) -> Vocabulary:
         """The vocabulary of a text.
 
         Args:
             text: all its characters, sorted; or its most frequent words, among equals those that come first.
             tokens: one of `Tokens`.
             max_words: the most symbols that a vocabulary of words has, with `UNKNOWN`.
+            lowercase: whether capitals are read as small letters.
 
         Raises:
             SeqlraError: another kind of tokens, or less than two symbols.
         """
+        text = text.lower() if lowercase else text
         if kind_of_tokens(tokens) == "chars":
-            return cls(tokens, (UNKNOWN, *sorted(set(text))))
+            return cls(tokens, (UNKNOWN, *sorted(set(text))), lowercase)
         if max_words < 2:
             raise SeqlraError(f"a vocabulary of {max_words} words holds nothing but {UNKNOWN!r}; at least 2 are needed")
         frequent = Counter(split_tokens(text, tokens)).most_common(max_words - 1)
-        return cls(tokens, (UNKNOWN, *(word for word, _ in frequent)))
+        return cls(tokens, (UNKNOWN, *(word for word, _ in frequent)), lowercase)
 
     def encode(self, text: str) -> Tensor:
         """The numbers of the tokens of a text, ``(n,)`` in int64; 0 for each that is not in ``symbols``."""
+        text = text.lower() if self.lowercase else text
         if self.tokens == "words":
             return torch.tensor([self._numbers.get(word, 0) for word in split_tokens(text, "words")], dtype=torch.int64)
         codes = _codes(text)
@@ -92,7 +97,8 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """Itself for JSON."""
-        return {"tokens": self.tokens, "symbols": list(self.symbols)}
+        pattern = {"pattern": WORD.pattern} if self.tokens == "words" else {}
+        return {"tokens": self.tokens, **pattern, "lowercase": self.lowercase, "symbols": list(self.symbols)}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Vocabulary:
@@ -104,7 +110,9 @@ class Vocabulary:
         symbols = saved.get("symbols")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise SeqlraError("a saved vocabulary has 'tokens' and 'symbols', a list of strings")
-        return cls(kind_of_tokens(saved.get("tokens")), tuple(symbols))
+        if saved.get("pattern", WORD.pattern) != WORD.pattern:
+            raise SeqlraError(f"this vocabulary has words by another pattern than {WORD.pattern!r}")
+        return cls(kind_of_tokens(saved.get("tokens")), tuple(symbols), saved.get("lowercase") is True)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

@@ -114,6 +114,9 @@ def rule(name: str, **settings: object) -> Rule:
         raise SeqlraError(f"rule {name!r} cannot be made of {settings}: {error}") from error
 
 
+LARGE = 1e38
+"""About the largest number in single precision."""
+
 KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 """What is accepted, by the type of a field."""
 
@@ -141,5 +144,5 @@ def _is_a(value: object, kind: type) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is float:
-        return isinstance(value, (int, float)) and abs(value) < float("inf")
+        return isinstance(value, (int, float)) and abs(value) < LARGE
     return isinstance(value, kind)

@@ -143,7 +143,10 @@ class Comparison(RunStore):
         rows = []
         for label, specs in self.by_label().items():
             outcomes = [self.outcome(spec) for spec in specs]
-            rows.append({"label": label, **row([outcome for outcome in outcomes if outcome], self.metric)})
+            try:
+                rows.append({"label": label, **row([outcome for outcome in outcomes if outcome], self.metric)})
+            except KeyError as error:
+                raise SeqlraError(f"a result.json of {label} in {self.path} is damaged: it has no {error}") from error
         done = sum(len(each["members"]) for each in rows)
         config = self.specs[0].config
         about = {"task": config.task, "dataset": config.data.dataset, "title": self.title, "metric": self.metric}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     _check_kind(given, known, data)
     if "data" in given and given.get("dataset") not in (None, Path(given["data"]).name):
         raise SeqlraError("dataset does not go with data, whose file is the dataset")
+    files = {"text", "valid_text", "test_text"} & given.keys()
+    if files - {"text"} and len(files) < 3:
+        raise SeqlraError("--valid-text and --test-text go together, and with --text, which is then to train on")
     values = {name: setting.default for name, setting in known.items()} | given
     for name, setting in known.items():
         if setting.kind is Path and values[name] is not None:
@@ -54,12 +57,9 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     if values["activation"] is None:  # bernoulli draws with the probability z
         values["activation"] = "sigmoid" if values["discretizer"] == "bernoulli" else "tanh"
     own.import_named(*(values[name] for name in MAY_BE_OWN))
-    of_options = _of_the_rule(task, values)
-    for name in settings or {}:
-        if name in of_options or name == "name":
-            word = "rule" if name == "name" else name.replace("_", "-")
-            raise SeqlraError(f"the setting {name} is said twice: by --set and by --{word}; say it once")
-    of_rule = {**of_options, **(settings or {})}
+    of_rule = {**_of_the_rule(task, values), **(settings or {})}
+    if "name" in of_rule:
+        raise SeqlraError("name is no setting of a rule; which rule it is, the option rule says")
     suited = rule_class(values["rule"]).suited(task, values["activation"], values["optimizer"], of_rule)
     asked_late = data in (Generated, Pixels, Labeled)
     if asked_late:
@@ -68,7 +68,6 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     if asked_late and "epochs" in given and "steps" not in given:
         values["steps"] = None
     _fill(values, suited, asked_late or "window" in of_rule, whole)
-    _refuse_ignored(given, values, known)
     held: dict[type, dict[str, Any]] = {}
     for name, setting in known.items():
         held.setdefault(setting.part, {})[setting.field] = values[name]
@@ -130,24 +129,24 @@ def _check_kind(given: Mapping[str, Any], known: Mapping[str, Setting], data: ty
             raise SeqlraError(f"{name.replace('_', '-')} does not go with {dataset}, whose own options are {accepted}")
 
 
-def _refuse_ignored(given: Mapping[str, Any], values: Mapping[str, Any], known: Mapping[str, Setting]) -> None:
-    """Raise `SeqlraError` where an option was given that would change nothing."""
-    g = values["discretizer"]
+def refuse_ignored(given: Collection[str], config: Config) -> None:
+    """Raise `SeqlraError` where an option was ``given``, by its name, that changes nothing in its configuration."""
+    net, data, optimizer = config.network, config.data, config.optimization.optimizer
+    g = net.discretizer
     competes = g is not None and (own.is_own(g) or getattr(discretizer(g, 2), "block", 1) == 2)
-    momentum = values["optimizer"] in ("sgd", "rmsprop") or own.is_own(values["optimizer"])
+    on_text = getattr(data, "text", None) is not None
     needed = {
-        "momentum": (momentum, "--optimizer sgd or rmsprop"),
-        "weight_std": (values["weight_init"] == "gaussian", "--weight-init gaussian"),
+        "momentum": (optimizer in ("sgd", "rmsprop") or own.is_own(optimizer), "--optimizer sgd or rmsprop"),
+        "weight_std": (net.weight_init == "gaussian", "--weight-init gaussian"),
         "block_size": (competes, "--discretizer lwta, slwta or slwta-sampled"),
-        "feedback_std": (values["feedback_init"] == "gaussian", "--feedback-init gaussian"),
-        "mirror_vectors": (values["feedback_init"] == "mirror", "--feedback-init mirror"),
-        "max_words": (values.get("tokens") == "words", "--tokens words"),
-        "weight_init": (values["init_from"] is None, "no --init-from"),
-        "dataset": (values.get("text") is None, "no --text"),
-        "data_dir": (values.get("text") is None, "no --text"),
+        "mirror_vectors": (net.feedback_init == "mirror", "--feedback-init mirror"),
+        "max_words": (getattr(data, "tokens", None) == "words", "--tokens words"),
+        "weight_init": (net.init_from is None, "no --init-from"),
+        "dataset": (not on_text, "no --text"),
+        "data_dir": (not on_text, "no --text"),
     }
     for name, (met, words) in needed.items():
-        if name in given and not met and (name == "dataset" or given[name] != known[name].default):
+        if name in given and not met:
             raise SeqlraError(f"--{name.replace('_', '-')} has an effect only with {words}")
 
 

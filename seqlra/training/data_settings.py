@@ -57,7 +57,17 @@ class Text(Checked):
     text: Annotated[
         str | None, Option("Your own UTF-8 text, in place of a dataset.", DATA, open_as=False, kind=Path)
     ] = None
-    tokens: Annotated[str, Option("chars or words.", DATA)] = "chars"
+    valid_text: Annotated[
+        str | None,
+        Option("A text to validate on; all of --text is then to train on.", DATA, open_as=False, kind=Path),
+    ] = None
+    test_text: Annotated[
+        str | None, Option("A text for the final test, with --valid-text.", DATA, open_as=False, kind=Path)
+    ] = None
+    tokens: Annotated[
+        str, Option("chars, or words: runs of letters, digits and apostrophes, single other marks, newlines.", DATA)
+    ] = "chars"
+    lowercase: Annotated[bool, Option("Read capitals as small letters.", DATA)] = False
     max_words: Annotated[int, Field(ge=2), Option("The most words that a vocabulary of words has.", DATA)] = 10_000
     streams: Annotated[
         int, Field(ge=1), Option("Parallel streams that the text is cut into: the mini-batch.", DATA)

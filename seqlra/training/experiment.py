@@ -247,11 +247,23 @@ def _text(config: Config, device: torch.device) -> tuple[Prediction, Nodes, Voca
     assert isinstance(config.data, Text)
     data = config.data
     unroll(config, Vocabulary.of("ab", "chars"))(1)  # refuses units that make no sense before data is loaded
-    text = load_text(data.dataset, _path(data.data_dir), _path(data.text), data.tokens, device, None, data.max_words)
+    held_out = None
+    if data.valid_text is not None and data.test_text is not None:
+        held_out = (Path(data.valid_text), Path(data.test_text))
+    text = load_text(
+        data.dataset,
+        _path(data.data_dir),
+        _path(data.text),
+        data.tokens,
+        device,
+        max_words=data.max_words,
+        held_out=held_out,
+        lowercase=data.lowercase,
+    )
     network = unroll(config, text.vocabulary)
-    held_out = {split: covering(getattr(text, split)) for split in ("train", "valid", "test")}
+    splits = {split: covering(getattr(text, split)) for split in ("train", "valid", "test")}
     series = as_streams(text.train, data.streams)
-    task = Prediction(series, held_out, network, data.unroll, data.tokens, config.seed)
+    task = Prediction(series, splits, network, data.unroll, data.tokens, config.seed)
     return task, network(data.unroll), text.vocabulary
 
 

@@ -45,7 +45,7 @@ def settings_fingerprint(configs: Sequence[Config]) -> str:
     for each in plain:
         for name in ("device", "threads", "compile", "diagnose", "versions"):
             del each[name]
-        for name in ("data_dir", "text", "data"):
+        for name in ("data_dir", "text", "valid_text", "test_text", "data"):
             each["data"].pop(name, None)
         del each["optimization"]["epochs"], each["optimization"]["steps"]
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()

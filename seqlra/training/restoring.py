@@ -45,7 +45,7 @@ def misfit(
         wrong = _tensors(found, wanted, any_dtype=name == "task")
         if wrong is not None:
             return f"{name}: {wrong}"
-    return _records(state["records"], len(own["records"])) or _optimizer(state["optimizer"], optimizer)
+    return _records(state["records"], len(own["records"]), state["step"]) or _optimizer(state["optimizer"], optimizer)
 
 
 def _tensors(found: Any, wanted: Mapping[str, Tensor], any_dtype: bool = False) -> str | None:
@@ -62,8 +62,8 @@ def _tensors(found: Any, wanted: Mapping[str, Tensor], any_dtype: bool = False) 
     return None
 
 
-def _records(found: Any, many: int) -> str | None:
-    """Whether there is a record of each model."""
+def _records(found: Any, many: int, step: int) -> str | None:
+    """Whether there is a record of each model, up to that step."""
     if not isinstance(found, Sequence) or len(found) != many:
         return f"records: there must be {many}"
     for record in found:
@@ -76,12 +76,16 @@ def _records(found: Any, many: int) -> str | None:
         rows = record["history"]
         if not isinstance(rows, Sequence) or not all(map(_is_row, rows)):
             return "records: the history must be a list of rows with numbers"
+        if any(not _whole_number(row["step"]) or row["step"] > step for row in rows):
+            return "records: the history goes beyond the step"
     return None
 
 
 def _is_row(row: Any) -> bool:
     """Whether it is a row of metrics: numbers, or several of them."""
     if not isinstance(row, Mapping) or not {"epoch", "step", "seconds", "depth"} <= row.keys():
+        return False
+    if not isinstance(row["depth"], NUMBERS) or not isinstance(row["seconds"], NUMBERS):
         return False
     return all(isinstance(each, NUMBERS) for value in row.values() for each in _each(value))
 

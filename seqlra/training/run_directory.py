@@ -32,16 +32,16 @@ RESULT: dict[str, tuple[type, ...]] = {
     "best_epoch": (int,),
     "train_seconds": NUMBER,
 }
-"""What every ``result.json`` and ``failed.json`` holds, and the types of it; other keys with numbers are metrics."""
+"""The types of what ``result.json`` and ``failed.json`` hold besides metrics."""
 
 ROW: dict[str, tuple[type, ...]] = {"epoch": (int,), "step": (int,), "seconds": NUMBER}
 """The same of a row of ``metrics.jsonl``."""
 
 
 def _demand(path: Path, plain: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> None:
-    """Raise `SeqlraError` where a file lacks some of these, or holds others; metrics are numbers."""
+    """Raise `SeqlraError` where what a file has of these is of another type; metrics are numbers."""
     for name, accepted in types.items():
-        if not isinstance(plain.get(name), accepted) or isinstance(plain[name], bool):
+        if name in plain and (not isinstance(plain[name], accepted) or isinstance(plain[name], bool)):
             raise SeqlraError(f"{path} is damaged: {name} cannot be {plain.get(name)!r:.40}")
     for name, value in plain.items():
         if name.startswith(("test_", "valid_", "train_", "mean_")) and not isinstance(value, (*NUMBER, NoneType)):

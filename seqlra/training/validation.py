@@ -58,7 +58,7 @@ def _report(part: type, error: ErrorDetails) -> SeqlraError:
         return SeqlraError(f"{shown} is missing")
     if kind == "literal_error":
         return unknown(shown, given, get_args(field.annotation))
-    accepted = _bounds(field) if kind.startswith(("greater", "less")) else KINDS.get(kind.split("_")[0])
+    accepted = _bounds(field) if kind.startswith(("greater", "less", "finite")) else KINDS.get(kind.split("_")[0])
     if accepted is None:
         return SeqlraError(f"{shown} cannot be {given!r}: {error['msg']}")
     return SeqlraError(f"{shown} must be {accepted}, not {given}")
@@ -76,5 +76,5 @@ def _bounds(field: FieldInfo) -> str:
             case annotated_types.Lt(lt):
                 high = lt
     if high is None:
-        return f"at least {low}"
+        return "a number" if low is None else f"at least {low}"
     return f"in [{low}, {high})" if field.annotation is float else f"from {low} to {high - 1}"  # type: ignore[operator]

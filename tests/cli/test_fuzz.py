@@ -284,7 +284,6 @@ def test_checkpoints_with_other_values(places: Run) -> None:
         "--weight-init fan-in --weight-std 0.3",
         "--block-size 2",
         "--beta 0.3 --set beta=0.2",
-        "--feedback-init fan-out --feedback-std 2",
         "--feedback-init fan-out --mirror-vectors 20",
         "--max-words 7",
         "--dataset text-sample",

@@ -61,3 +61,38 @@ def test_options_that_do_not_go_with_a_file(seqlra: Run) -> None:
     }
     for command, message in wrong.items():
         assert message in seqlra(command).stderr, command
+
+
+def test_three_files_are_the_splits(seqlra: Run, tmp_path: Path) -> None:
+    """Of own text: a file to train on, one to validate and one to test on."""
+    whole = "The cat sat on the mat. And the RAT ran? " * 60
+    parts = {"train": whole[:1700], "valid": whole[1700:2000], "test": whole[2000:]}
+    for name, part in parts.items():
+        (tmp_path / f"{name}.txt").write_text(part)
+    files = "--text train.txt --valid-text valid.txt --test-text test.txt"
+    small = "--hidden 6 --unroll 9 --streams 5 --steps 4 --feedback fixed --threads 1"
+    assert seqlra(f"train rnn {files} {small} --out run").returncode == 0
+    result = json.loads(Path("run/result.json").read_text())
+    found = json.loads(seqlra("evaluate run --text test.txt --json").stdout)
+    assert found["bpc"] == pytest.approx(result["test_bpc"])
+    for wrong in ("--valid-text valid.txt", "--text train.txt --test-text test.txt"):
+        assert "go together" in seqlra(f"train rnn {wrong} {small} --out never").stderr
+    (tmp_path / "test.txt").write_text("x")
+    assert "too short" in seqlra(f"train rnn {files} {small} --out never").stderr
+
+
+def test_lowercase_reads_capitals_as_small_letters(seqlra: Run, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("The Cat sat. " * 90)
+    (tmp_path / "two.txt").write_text("the cat sat. " * 90)
+    small = "--hidden 6 --unroll 9 --streams 5 --steps 4 --feedback fixed --threads 1"
+    for tokens in ("chars", "words"):
+        for name in ("one", "two"):
+            options = f"--text {name}.txt --lowercase --tokens {tokens} {small} --out {name}-{tokens}"
+            assert seqlra(f"train rnn {options}").returncode == 0
+        one, two = (json.loads(Path(f"{name}-{tokens}/metrics.jsonl").read_text()) for name in ("one", "two"))
+        assert one["train_loss"] == two["train_loss"]
+        assert json.loads(Path(f"one-{tokens}/vocabulary.json").read_text())["lowercase"] is True
+        assert json.loads(seqlra(f"sample one-{tokens} --prompt 'THE CAT' --json").stdout)["unknown_tokens"] == 0
+    saved = json.loads(Path("one-words/vocabulary.json").read_text())
+    Path("one-words/vocabulary.json").write_text(json.dumps({**saved, "pattern": "[a-z]+"}))
+    assert "another pattern" in seqlra("sample one-words").stderr

@@ -149,7 +149,7 @@ def test_files_that_are_no_text(tmp_path: Path, content: bytes | None, says: str
 
 
 def test_a_folder_is_no_text(tmp_path: Path) -> None:
-    assert f"{tmp_path} is a folder; a text is one file, in UTF-8" in complaint("text-sample", text=tmp_path)
+    assert f"{tmp_path} is a folder, not a file" in complaint("text-sample", text=tmp_path)
 
 
 def test_a_path_that_cannot_be(tmp_path: Path) -> None:

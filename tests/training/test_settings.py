@@ -106,6 +106,9 @@ GIVEN = {
     | {
         "dataset": ("--dataset tiny_shakespeare", "tiny_shakespeare"),
         "text": ("--text /book.txt", "/book.txt"),
+        "valid_text": ("--text /a.txt --valid-text /b.txt --test-text /c.txt", "/b.txt"),
+        "test_text": ("--text /a.txt --valid-text /b.txt --test-text /c.txt", "/c.txt"),
+        "lowercase": ("--lowercase", True),
         "tokens": ("--tokens words", "words"),
         "max_words": ("--max-words 99", 99),
         "leak": ("--leak 0.5", 0.5),
@@ -150,7 +153,10 @@ def test_every_option_is_accepted_and_lands_in_the_configuration(
     parsed = train.command_of(task).make_context(task, words.split())
     (config,) = train.configs_of(task, train.given_options(parsed, task))
     assert held(config, name) == value
-    if name not in ("device", "init_from", "text", "data_dir") and "--data" not in words.split():
+    if (
+        name not in ("device", "init_from", "text", "valid_text", "test_text", "data_dir")
+        and "--data" not in words.split()
+    ):
         dataset = None if name == "dataset" else held(config, "dataset")
         assert held(configure(task, dataset=dataset), name) != value  # or the test above could not fail
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
