@@ -19,4 +19,4 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def order_of(seed: int, epoch: int, samples: int) -> Tensor:
     """The order of the samples in an epoch, ``(samples,)``: so any mini-batch can be made again from its number."""
-    return torch.randperm(samples, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    return torch.randperm(samples, generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63))

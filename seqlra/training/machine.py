@@ -9,6 +9,8 @@ import torch
 from seqlra import __version__
 from seqlra.errors import SeqlraError
 
+MOST_THREADS = 1024
+
 
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
@@ -32,10 +34,10 @@ def set_threads(threads: int | None) -> int:
     """Let torch use this many CPU threads (None: its own number); return the number.
 
     Raises:
-        SeqlraError: less than one.
+        SeqlraError: less than one, or very many, with which torch crashes.
     """
     if threads is not None:
-        if threads < 1:
-            raise SeqlraError(f"threads must be at least 1, not {threads}")
+        if not 1 <= threads <= MOST_THREADS:
+            raise SeqlraError(f"threads must be from 1 to {MOST_THREADS}, not {threads}")
         torch.set_num_threads(threads)
     return torch.get_num_threads()

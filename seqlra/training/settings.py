@@ -233,7 +233,7 @@ class Config(Checked):
         Option("Of products: float32, or on processors that can, faster and less exact: tf32 or bf16.", BOOKKEEPING),
     ] = "float32"
     device: Annotated[str, DEVICE]
-    threads: Annotated[int, Field(ge=1), THREADS]
+    threads: Annotated[int, Field(ge=1, lt=1025), THREADS]  # torch crashes with very many
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ BAD = {
     "--seed -1": "seed must be from 0 to 4611686018427387903, not -1",
     "--diagnose -1": "diagnose must be at least 0, not -1",
     "--schedule cosine": "unknown schedule 'cosine'; known: constant, linear",
-    "--threads 0": "threads must be at least 1",
+    "--threads 0": "threads must be from 1 to 1024",
     "--discretizer lwta --hidden 30": "blocks of 4, which does not divide a layer of 30",
     "--discretizer lwta --block-size 0": "blocks of 0",
     "--device tpu": "unknown device 'tpu'; known: auto, cpu, cuda",

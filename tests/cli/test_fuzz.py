@@ -101,6 +101,8 @@ def options(task: str) -> Iterator[str]:
                 odd = [value for value in odd if len(value) < 5]
             for value in odd:
                 yield f"--{name.replace('_', '-')} {shlex.quote(value)}"
+    for value in ("--seed 4611686018427387903", "--seed 9007199254740993", f"--threads {2**43}", "--threads 100000"):
+        yield value
     for value in ("steps=1.5", "epsilon=off", "name=fa", "beta=", "=1", "beta=inf", "c2=-1", "noise=1", "beta=[1]"):
         yield f"--set {shlex.quote(value)}"
     for option in ("--out", "--resume", "--config", "--init-from"):
