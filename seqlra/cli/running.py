@@ -36,7 +36,7 @@ def resume(
     from seqlra.training.machine import set_threads
     from seqlra.training.reading import read_config
     from seqlra.training.run_directory import StackDirectory, TrainingDirectory
-    from seqlra.training.runs import lengthen, reopen
+    from seqlra.training.runs import reopen
 
     directory = TrainingDirectory.open(path)
     config = read_config(directory.runs[0])
@@ -46,14 +46,12 @@ def resume(
     if config.task != task:
         these = f"the runs in {path} are" if stacked else f"the run {path} is one"
         raise SeqlraError(f"{these} of seqlra train {config.task}")
-    if longer:
-        lengthen(directory, **longer)
-    if directory.result.exists():
+    if directory.result.exists() and not longer:
         these = f"the runs in {path} are finished: their" if stacked else f"the run {path} is finished: its"
         more = "" if stacked else "; to make it longer, add --epochs N"
         raise SeqlraError(f"{these} result is in {directory.result}{more}")
     set_threads(threads or config.threads)
-    _train(reopen(directory, device), directory, json)
+    _train(reopen(directory, device, longer), directory, json)
 
 
 def _train(experiment: Experiment, directory: TrainingDirectory, json: bool) -> None:

@@ -100,27 +100,32 @@ def begin(experiment: Experiment, directory: TrainingDirectory) -> None:
     directory.started()
 
 
-def reopen(directory: TrainingDirectory, device: str = "auto") -> Experiment:
-    """What a directory was begun for, on another ``device`` unless that is "auto".
+def reopen(directory: TrainingDirectory, device: str = "auto", longer: Mapping[str, int] | None = None) -> Experiment:
+    """What a directory was begun for.
+
+    Args:
+        directory: of a training, which may have ended where it is to be longer.
+        device: another one, unless that is "auto".
+        longer: more ``epochs`` or ``steps`` than a run has had. What follows goes on from its last weights, with the
+            step size that the schedule of the longer training has there.
 
     Raises:
-        SeqlraError: the directory is damaged, or its data have gone or changed.
+        SeqlraError: the directory is damaged, its data have gone or changed, or it cannot be longer.
     """
-    configs = [read_config(run) for run in directory.runs]
+    configs = [_longer(directory, **longer)] if longer else [read_config(run) for run in directory.runs]
+    lasting = configs
     if device != "auto":
         configs = [with_changes(config, device=pick_device(device).type) for config in configs]
     experiment = prepare(configs, fresh=not directory.checkpoint.exists())
     check_unchanged(experiment, directory)
+    if longer:
+        with directory.locked():  # not while another process trains it as it was
+            directory.write_json(directory.about, lasting[0].to_dict())
     return experiment
 
 
-def lengthen(directory: TrainingDirectory, epochs: int | None = None, steps: int | None = None) -> None:
-    """Let a run have more updates than it was begun with, one that has ended, too: what follows goes on from its last
-    weights, with the step size that the schedule of the longer training has there.
-
-    Raises:
-        SeqlraError: a stack, whose checkpoint went with its end; fewer updates than it has; both numbers.
-    """
+def _longer(directory: TrainingDirectory, epochs: int | None = None, steps: int | None = None) -> Config:
+    """The configuration of a run with more updates, see `reopen`."""
     if isinstance(directory, StackDirectory):
         raise SeqlraError(f"models that were trained together cannot be made longer; {directory.path} holds several")
     (run,) = directory.runs
@@ -131,10 +136,7 @@ def lengthen(directory: TrainingDirectory, epochs: int | None = None, steps: int
     for word, wanted, so_far in (("epochs", epochs, done["epoch"]), ("steps", steps, done["step"])):
         if wanted is not None and wanted <= so_far:
             raise SeqlraError(f"the run {run.path} has had {so_far} {word} already; {word} must be more than that")
-    longer = with_changes(config.optimization, epochs=epochs, steps=steps)
-    run.write_json(run.config, with_changes(config, optimization=longer).to_dict())
-    for ended in (run.result, run.failed):
-        ended.unlink(missing_ok=True)
+    return with_changes(config, optimization=with_changes(config.optimization, epochs=epochs, steps=steps))
 
 
 def check_unchanged(experiment: Experiment, directory: TrainingDirectory) -> None:
@@ -175,6 +177,9 @@ def _train(experiment: Experiment, directory: TrainingDirectory, watch: Watch) -
     trainer = trainer_of(experiment, directory, watch)
     if directory.checkpoint.exists():
         trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs))
+        if trainer.step < trainer.total:  # of one that is made longer
+            for ended in (directory.result, *(run.result for run in directory.runs)):
+                ended.unlink(missing_ok=True)
     with suppress(Diverged):  # the records say so
         trainer.train()
     if isinstance(directory, StackDirectory):

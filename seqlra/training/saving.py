@@ -80,7 +80,9 @@ def _nodes_of(config: Config, tensors: Mapping[str, Tensor], file: Path) -> list
     if isinstance(config.data, Images):
         return mlp(inputs, net.hidden, outputs, net.activation, g, net.loss)
     steps, output, at = _over_time(config)
-    return elman(inputs, net.hidden, outputs, steps, net.activation, g, net.loss, output, net.across_time, at)
+    return elman(
+        inputs, net.hidden, outputs, steps, net.activation, g, net.loss, output, net.across_time, at, leak=net.leak
+    )
 
 
 def _over_time(config: Config) -> tuple[int, Any, range | None]:

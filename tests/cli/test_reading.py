@@ -54,11 +54,15 @@ def test_a_finished_run_may_be_made_longer(seqlra: Run) -> None:
         assert done.returncode == 1
         assert message in done.stderr
         assert Path("run/result.json").exists()
+    whole = Path("run/checkpoint.pt").read_bytes()
+    Path("run/checkpoint.pt").write_bytes(whole[:99])
+    assert "is damaged" in seqlra("train mlp --resume run --epochs 4").stderr
+    assert Path("run/result.json").exists()
+    Path("run/checkpoint.pt").write_bytes(whole)
     assert seqlra("train mlp --resume run --epochs 4").returncode == 0
-    whole, run = (RunDirectory(Path(name)).read_metrics() for name in ("whole", "run"))
-    for one, other in zip(
-        whole, run, strict=True
-    ):  # under a constant step size it is as if it had been so from the start
+    left_alone, run = (RunDirectory(Path(name)).read_metrics() for name in ("whole", "run"))
+    # the step size is constant: as if it had been so long from the start
+    for one, other in zip(left_alone, run, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert seqlra(f"train mlp {SHORT} --epochs 1 --seeds 2 --out many").returncode == 0
     assert "cannot be made longer" in seqlra("train mlp --resume many --epochs 2").stderr

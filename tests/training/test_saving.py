@@ -79,6 +79,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": (12, 8), "valid": 13_000, "discretizer": "lwta", "block_size": 2, "rule": "dfa"},
     "text": {"hidden": (9, 6), "streams": 500, "unroll": 7},
     "one layer": {"hidden": (9,), "streams": 500, "unroll": 7, "rule": "backprop"},
+    "leaky": {"hidden": (9,), "streams": 500, "unroll": 7, "leak": 0.4, "feedback": "fixed"},
     "generated": {"dataset": "copy", "length": 25, "hidden": (9,), "held_out": 5, "valid": 5},
     "pixels": {"dataset": "mnist-sample-rows", "hidden": (9,), "valid": 14_900},
 }
@@ -97,7 +98,11 @@ def test_a_run_directory_is_read_without_its_data(name: str, tmp_path: Path, mon
         key: tensor.tolist() for key, tensor in best.graph.state_dict().items()
     }
     inputs = {name: node.units for name, node in zip("xy", best.graph.inputs[-1:], strict=False)}
-    x = torch.randint(inputs["x"], (3, 28)) if name in ("text", "one layer") else torch.rand(3, 28, inputs["x"])
+    x = (
+        torch.randint(inputs["x"], (3, 28))
+        if name in ("text", "one layer", "leaky")
+        else torch.rand(3, 28, inputs["x"])
+    )
     x = torch.rand(3, inputs["x"]) if name == "mlp" else x[:, :25] if name == "generated" else x
     assert torch.equal(predict(graph, x), predict(best.graph, x))
 
