@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -93,6 +93,14 @@ def alternate(
         updates=updates,
         operations=operations,
     )
+
+
+def fastest(ways: Mapping[str, Update], rounds: int = 5, updates: int = 30) -> tuple[str, Update]:
+    """The way of doing an update that takes the least time, with its name: the median of rounds in turn."""
+    for run in ways.values():
+        _timed(run, 5)  # compiles it
+    turns = [{name: _timed(run, updates) for name, run in ways.items()} for _ in range(rounds)]
+    return min(ways.items(), key=lambda way: statistics.median(turn[way[0]] for turn in turns))
 
 
 def _timed(run: Update, updates: int) -> float:

@@ -41,6 +41,8 @@ from seqlra.training.runs import train
 from seqlra.training.settings import Config
 from seqlra.training.trainer import Stopped, Trainer
 
+pytestmark = pytest.mark.draws
+
 NETS: dict[str, Any] = {
     "mlp": small_mlp,
     "skips, shared weights": skip_net,

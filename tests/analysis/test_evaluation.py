@@ -19,6 +19,8 @@ from seqlra.analysis.pictures import save_certainty, save_reliability
 from seqlra.network.units import DISCRETIZERS, discretizer
 from seqlra.tasks.prediction import measure
 
+pytestmark = pytest.mark.draws
+
 RANDOM = {"bernoulli", "slwta-sampled"}
 
 

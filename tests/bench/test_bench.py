@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from seqlra import Graph, LRAFeedback, SeqlraError, elman, initialize, mlp, update
 from seqlra.bench import mlp as of_mlp
 from seqlra.bench import rnn as of_rnn
+from seqlra.bench import timing
 from seqlra.bench.timing import Case, alternate, matmul_rate
 from seqlra.cli import app
+from seqlra.cli.bench import _geometric_means
 from seqlra.network.forward import null_state
 
 
@@ -60,6 +62,32 @@ def test_both_sides_are_run_as_often() -> None:
     assert runs["mine"] == runs["theirs"] > 3 * 3
 
 
+def test_the_fastest_way_has_the_least_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    def a() -> None: ...
+    def b() -> None: ...
+
+    seconds = {a: iter([9.0, 1.0, 8.0, 7.0]), b: iter([1.0, 4.0, 5.0, 6.0])}  # the first turn compiles
+    monkeypatch.setattr(timing, "_timed", lambda run, updates: next(seconds[run]))
+    assert timing.fastest({"a": a, "b": b}, rounds=3) == ("b", b)
+
+
+def test_the_best_of_torch_is_taken_for_each_network() -> None:
+    def case(net: str, rival: str, ratio: float) -> Case:
+        return Case(net, rival, ratio, ratio, ratio, 1.0, (1.0, 1.0), ratio, (ratio, ratio), 1, 1)
+
+    cases = [
+        *(case("n", "backprop, eager", 4.0), case("m", "backprop, eager", 2.0)),
+        *(case("n", "backprop, compiled (default)", 1.0), case("m", "backprop, compiled (C++ wrapper)", 9.0)),
+        *(case("n", of_mlp.THIS_ENGINE, 0.5), case("n, compiled", "backprop, eager", 6.0)),
+    ]
+    means = _geometric_means(cases)
+    assert next(iter(means)) == "ours against the best backprop of torch"
+    assert means["ours against the best backprop of torch"] == pytest.approx(2**0.5)  # 1 and 2
+    assert means["ours, compiled against the best backprop of torch"] == 6
+    assert means["ours against backprop, compiled"] == pytest.approx(3)  # 1 and 9, whatever the mode
+    assert means["ours against backprop by this engine"] == 0.5
+
+
 def printed(*arguments: str) -> dict[str, object]:
     torch.set_default_dtype(torch.float32)
     done = CliRunner().invoke(
@@ -71,6 +99,7 @@ def printed(*arguments: str) -> dict[str, object]:
 def test_bench_mlp_reports_each_rival_and_their_means() -> None:
     told = printed("mlp", "--net", "9,7@5", "--net", "8x2@4", "--no-compiled", "--optimizer", "sgd")
     assert [case["case"] for case in told["cases"]][:2] == ["9x7, batch 5, sgd", "2x8, batch 4, sgd"]  # type: ignore[attr-defined]
+    assert "backprop by this engine" in {case["rival"] for case in told["cases"]}  # type: ignore[attr-defined]
     assert {"ours against backprop, eager", "ours against backprop, eager, fused optimizer"} <= set(
         told["geometric_means"]
     )  # type: ignore[call-overload]

@@ -20,6 +20,7 @@ from seqlra.training.option import bound, hidden_sizes
 SHORT = "--hidden 16,12 --valid 13000 --epochs 2"
 
 
+@pytest.mark.draws
 def test_training_leaves_every_promised_file_and_one_json_object(seqlra: Run, tmp_path: Path) -> None:
     done = seqlra(f"train mlp {SHORT} --out run --json")
     assert done.returncode == 0, done.stderr
@@ -197,6 +198,7 @@ def test_bad_text_is_one_clear_line(given: str, seqlra: Run, texts: Path) -> Non
     assert sorted(texts.iterdir()) == before
 
 
+@pytest.mark.draws
 def test_an_rnn_learns_its_text_resumes_and_writes(seqlra: Run, texts: Path) -> None:
     short = "--text fine.txt --hidden 24 --streams 8 --unroll 20 --epochs 20 --lr 0.01"
     done = seqlra(f"train rnn {short} --out run --json")
@@ -259,6 +261,7 @@ def test_words_have_perplexity(seqlra: Run, texts: Path) -> None:
     assert json.loads(done.stdout).keys() >= {"test_perplexity", "valid_perplexity", "test_error"}
 
 
+@pytest.mark.draws
 def test_evaluate_samples_stochastic_units_and_leaves_its_files(seqlra: Run, tmp_path: Path) -> None:
     trained = seqlra("train mlp --hidden 16,12 --discretizer bernoulli --valid 13000 --steps 60 --out run")
     assert trained.returncode == 0, trained.stderr
@@ -317,6 +320,7 @@ def test_what_evaluate_cannot_sample_is_one_clear_line(seqlra: Run, tmp_path: Pa
     assert seqlra("evaluate sign --samples 1").returncode == 0
 
 
+@pytest.mark.draws
 def test_evaluate_samples_text(seqlra: Run, tmp_path: Path) -> None:
     (tmp_path / "cat.txt").write_text("the cat sat on the mat and the rat ran. " * 200)
     (tmp_path / "rat.txt").write_text("the rat sat on the cat! " * 20)

@@ -26,7 +26,7 @@ from seqlra.sweeps import comparison
 from seqlra.training import checkpoint, runs
 from seqlra.training.fields import settings_of
 
-MANY = os.environ.get("SEQLRA_FUZZ", "60")
+MANY = os.environ.get("SEQLRA_FUZZ", "30")
 
 BASE = {
     "mlp": "--dataset mnist --data-dir IMAGES --valid 70 --hidden 7,5 --batch-size 20 --steps 4 --threads 1",
@@ -330,6 +330,7 @@ def test_other_machines(places: Run, images: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.draws
 def test_a_dollar_in_a_name(seqlra: Run, short_text: Path) -> None:
     shutil.copyfile(short_text, "a$b^$.txt")
     base = BASE["rnn"].replace("SHORT", "'a$b^$.txt'")

@@ -74,6 +74,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert json.loads(seqlra("evaluate whole --json").stdout)["test_error"] == result["test_error"]
 
 
+@pytest.mark.draws
 def test_backprop_solves_temporal_order_and_leaves_a_curve(seqlra: Run, tmp_path: Path) -> None:
     options = "--rule backprop --hidden 40 --threads 1 --held-out 3000 --valid 1000"
     done = seqlra(f"train rnn --dataset temporal-order --length 10 {options} --out run --json")

@@ -28,6 +28,8 @@ from seqlra.paper.reproduction import Reproduction
 from seqlra.training import checkpoint
 from seqlra.training.experiment import learner
 
+pytestmark = pytest.mark.draws
+
 FIGURES: list[Exhibit] = [
     figure2.Figure2(), figure3.Figure3(), figure4.Figure4(), figure5.Figure5(), figure6.Figure6(), figure7.Figure7()
 ]  # fmt: skip

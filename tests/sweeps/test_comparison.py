@@ -177,7 +177,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_rest_is_as_if_nothing_had_been(
     assert without_times(cut) == without_times(whole)
 
 
-@pytest.mark.parametrize("file", ["vocabulary.json", "config.json", "checkpoint.pt", "result.json", "results.json"])
+@pytest.mark.parametrize("file", ["config.json", "checkpoint.pt", "results.json"])
 def test_a_kill_before_any_file_of_the_second_member_loses_nothing(
     file: str, seqlra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +402,7 @@ def test_bands_over_seeds_of_unequal_length() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, 12, 100])
 @pytest.mark.parametrize("best", [80.0, 2.0])
+@pytest.mark.draws
 def test_curves_that_coincide_are_all_to_be_seen(epochs: int, best: float, tmp_path: Path) -> None:
     same = [88.7] * epochs
     curves = [Curves("best", [[best] * epochs]), *(Curves(f"{nth}", [same, same]) for nth in range(5))]

@@ -127,7 +127,7 @@ def test_a_stop_at_the_end_of_an_epoch_loses_no_row(
 
 
 def test_a_killed_run_resumes_to_the_same_result(tmp_path: Path) -> None:
-    arguments = ["train", "mlp", "--hidden", "20,12", "--valid", "13000", "--epochs", "40", "--threads", "1"]
+    arguments = ["train", "mlp", "--hidden", "20,12", "--valid", "13000", "--epochs", "12", "--threads", "1"]
     command = [sys.executable, "-c", "from seqlra.cli import main; main()", *arguments]
     subprocess.run([*command, "--out", tmp_path / "alone"], check=True, capture_output=True)
     process = subprocess.Popen([*command, "--out", tmp_path / "killed"], stderr=subprocess.PIPE, text=True)
