@@ -145,6 +145,7 @@ def test_memory_says_what_was_solved_and_what_error_is_left(store: Reproduction)
     assert tables["MNIST, a row of pixels at each step"][1][:4] == ["BPTT", "mnist-sample-rows", "3", "4.50"]
 
 
+@pytest.mark.draws
 def test_pictures_and_files_grow_with_what_there_is(store: Reproduction) -> None:
     finished(store, sequence_text.cell("bptt", 256), 10, [2.0], "bpc")
     assert Sequences().draw(store, store.path / "one.png")
