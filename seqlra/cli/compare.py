@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqlra.cli import running, train
+from seqlra.cli.labels import check_task, labels_of, own_options, parameters, refuse_options
 from seqlra.cli.options import Imports, Json, option
-from seqlra.errors import SeqlraError, unknown
+from seqlra.errors import SeqlraError
 from seqlra.training.option import BOOKKEEPING, TASKS
 
 if TYPE_CHECKING:
     from seqlra.sweeps.comparison import Comparison
     from seqlra.sweeps.run_store import RunSpec
     from seqlra.training.trainer import Trainer
-
-SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
-"""Unknown options are those of ``seqlra train``, which reads them itself."""
 
 COMPARISON = "Comparison"
 ANSWERS = {
@@ -57,6 +55,15 @@ Sweep = Annotated[
 ]
 Seeds = Annotated[int, option(COMPARISON, "How many seeds each has.")]
 Seed = Annotated[int, option(COMPARISON, "The first seed.")]
+Tuned = Annotated[
+    Path | None,
+    option(
+        COMPARISON,
+        "In place of TASK and --rules: the rules of this study of seqlra tune, or of its trials.jsonl, each at its "
+        "best settings. Options here win over those of the study.",
+        False,
+    ),
+]
 NoStack = Annotated[bool, option(COMPARISON, "Train one run after the other, rather than together.", name="--no-stack")]
 Out = Annotated[Path | None, option(BOOKKEEPING, "Directory to make.", "runs/<name>")]
 Resume = Annotated[Path | None, option(BOOKKEEPING, "Go on with this comparison; it has its own options.", False)]
@@ -70,6 +77,7 @@ def compare(
     sweep: Sweep = None,
     seeds: Seeds = 1,
     seed: Seed = 0,
+    tuned: Tuned = None,
     no_stack: NoStack = False,
     out: Out = None,
     resume: Resume = None,
@@ -95,6 +103,10 @@ def compare(
 
         seqlra compare mlp --rules lra-fdbk --sweep beta=0.01,0.1,1 --sweep lr=0.001,0.003
 
+    The rules of a study, each at the settings that seqlra tune found:
+
+        seqlra compare --tuned runs/tuned --seeds 3
+
     DIR holds compare.json, results.json, table.md, curves.png and a run directory LABEL-seedK of each.
     After Ctrl-C, a crash or kill -9, what is done is not done again, and what was stopped goes on:
 
@@ -104,50 +116,39 @@ def compare(
 
     train.import_all(imports)
     if resume is not None:
-        _refuse_options(context, resume)
+        refuse_options(context, resume, ("resume", "imports", "json"))
         comparison = Comparison.open(resume)
     else:
-        chosen = _members(context, task, rules, own or [], sweep or [])
-        name = f"compare-{task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+        chosen = _members(context, task, rules, own or [], sweep or [], tuned)
+        name = f"compare-{chosen[0].config.task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
         comparison = Comparison.start(
             out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}", not no_stack
         )
     _run(comparison, json)
 
 
-def _refuse_options(context: typer.Context, resume: Path) -> None:
-    """A resumed comparison keeps its options: options that would change it are refused rather than ignored."""
-    given = [
-        name for name in context.params if name not in ("resume", "imports", "json") and train.was_given(context, name)
-    ]
-    words = [
-        *(context.params[name] if name == "task" else f"--{name.replace('_', '-')}" for name in given),
-        *context.args,
-    ]
-    if words:
-        raise SeqlraError(
-            f"{words[0]} does not go with --resume: a resumed comparison keeps the options it was started with; "
-            f"go on with: seqlra compare --resume {resume}"
-        )
-
-
 def _members(
-    context: typer.Context, task: str | None, rules: str | None, own: list[str], sweep: list[str]
+    context: typer.Context, task: str | None, rules: str | None, own: list[str], sweep: list[str], tuned: Path | None
 ) -> list[RunSpec]:
     """The runs of the command line: every label, with every value of a sweep, with every seed."""
     from seqlra.sweeps.run_store import RunSpec
 
-    if task not in TASKS:
-        hint = " (write it before the options)" if task and task.startswith("-") else ""
-        raise SeqlraError(f"{unknown('task', task or '', TASKS)}{hint}")
-    labels = _labels(rules)
-    options = _own_options(own, labels)
+    words: list[str] = context.args
+    base: dict[str, dict[str, Any]] = {}
+    if tuned is not None:
+        task, words, base = _of_study(context, task, rules, tuned)
+    task = check_task(task)
+    labels = {label: each["rule"] for label, each in base.items()} or labels_of(rules, "compare")
+    options = own_options(own, labels)
+    bases = {label: (base.get(label), {} if base else {"rule": rule}) for label, rule in labels.items()}
+    swept = {label: label for label in labels}
     for text in sweep:
-        labels, options = _swept(task, text, labels, options)
+        swept, options = _swept(task, text, swept, options)
     seeds = {name: context.params[name] for name in ("seed", "seeds") if train.was_given(context, name)}
     members = []
-    for label, rule in labels.items():
-        given = _parameters(context, task, [*context.args, *options[label]], rule=rule, **seeds)
+    for label, before in swept.items():
+        study, rule = bases[before]
+        given = parameters(context, task, [*words, *options[label]], ANSWERS, study, **rule, **seeds)
         try:
             members += [RunSpec(label, config) for config in train.configs_of(task, given)]
         except SeqlraError as error:
@@ -155,41 +156,31 @@ def _members(
     return members
 
 
-def _labels(text: str | None) -> dict[str, str]:
-    """The rule of each label, from ``RULE,LABEL=RULE,...``."""
-    if text is None:
-        raise SeqlraError("say what to compare: --rules lra-fdbk,backprop (seqlra list rules names them all)")
-    labels: dict[str, str] = {}
-    for entry in text.split(","):
-        label, named, rule = (part.strip() for part in entry.partition("="))
-        if not label or (named and not rule):
-            raise SeqlraError(f"cannot read {entry!r} in --rules {text!r}; accepted: RULE or LABEL=RULE, with commas")
-        if label in labels:
-            raise SeqlraError(f"{label!r} appears twice in --rules; give each its own label: a={label},b={label}")
-        labels[label] = rule or label
-    return labels
+def _of_study(
+    context: typer.Context, task: str | None, rules: str | None, path: Path
+) -> tuple[str, list[str], dict[str, dict[str, Any]]]:
+    """The task of a study, the options on the command line, and for each label those of the study.
 
+    Raises:
+        SeqlraError: the command line has a task or rules of its own.
+    """
+    from seqlra.sweeps.trials import tuned
 
-def _own_options(own: list[str], labels: dict[str, str]) -> dict[str, list[str]]:
-    """The own options of each label, from every ``LABEL: options``."""
-    options: dict[str, list[str]] = {label: [] for label in labels}
-    for text in own:
-        label, colon, words = (part.strip() for part in text.partition(":"))
-        if not colon or not words:
-            raise SeqlraError(f"cannot read --own {text!r}; accepted: --own 'LABEL: options', e.g. 'dfa: --lr 0.03'")
-        if label not in labels:
-            raise SeqlraError(f"--own {text!r} is for {label!r}, which is not in --rules; there: {', '.join(labels)}")
-        try:
-            options[label] += shlex.split(words)
-        except ValueError as error:
-            raise SeqlraError(f"cannot read --own {text!r}: {error}") from error
-    return options
+    found, base = tuned(path)
+    if rules is not None:
+        raise SeqlraError(f"--rules does not go with --tuned: the rules are those of the study, {', '.join(base)}")
+    if task is None or task in TASKS:
+        if task not in (None, found):
+            raise SeqlraError(f"the study {path} is of {found}, not of {task}")
+        return found, context.args, base
+    return found, [task, *context.args], base  # the first option was taken for the task
 
 
 def _swept(
     task: str, text: str, labels: dict[str, str], options: dict[str, list[str]]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The labels and their own options with each value of a sweep ``NAME=VALUE,VALUE``."""
+    """The labels and their own options with each value of a sweep ``NAME=VALUE,VALUE``; a label stands for one of
+    ``--rules``, as before."""
     name, equals, listed = (part.strip() for part in text.partition("="))
     values = [value.strip() for value in listed.split(",")]
     if not (name and equals and all(values)):
@@ -201,10 +192,10 @@ def _swept(
         raise SeqlraError(f"--{name} cannot be swept: {ANSWERS[name.replace('-', '_')]}")
     known = {each.name for each in train.command_of(task).params}
     new_labels, new_options = {}, {}
-    for label, rule in labels.items():
+    for label, of in labels.items():
         for value in values:
             swept = f"{label}-{name}{value}"
-            new_labels[swept] = rule
+            new_labels[swept] = of
             words = (
                 [f"--{name}", value]
                 if name.replace("-", "_") in known
@@ -212,16 +203,6 @@ def _swept(
             )
             new_options[swept] = [*options[label], *words]
     return new_labels, new_options
-
-
-def _parameters(context: typer.Context, task: str, words: list[str], **fixed: Any) -> dict[str, Any]:
-    """The words as options of ``seqlra train``, read by that command itself; ``fixed`` wins over them."""
-    parsed = train.command_of(task).make_context(f"compare {task}", list(words), parent=context.parent)
-    for name, answer in ANSWERS.items():
-        if train.was_given(parsed, name):
-            name = name.replace("_", "-")
-            raise SeqlraError(f"--{name} cannot be an option of one run in a comparison: {answer}")
-    return train.given_options(parsed, task, **fixed)
 
 
 def _run(comparison: Comparison, json: bool) -> None:

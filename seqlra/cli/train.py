@@ -133,8 +133,12 @@ def _train_or_resume(context: typer.Context) -> None:
     running.start(configs, out, given.get("seeds") is not None, options["json"])
 
 
-def given_options(context: typer.Context, task: str, **fixed: Any) -> dict[str, Any]:
+def given_options(
+    context: typer.Context, task: str, base: Mapping[str, Any] | None = None, **fixed: Any
+) -> dict[str, Any]:
     """The settings from the command line and a file; the command line wins, and ``fixed`` wins over both.
+
+    All win over ``base``, settings that another file has.
 
     Keywords of `configurations`.
 
@@ -152,7 +156,8 @@ def given_options(context: typer.Context, task: str, **fixed: Any) -> dict[str, 
         words["settings"] = dict(setting(text) for text in words["settings"])
         _refuse_twice(task, words)
     own.import_named(*(words.get(name) for name in MAY_BE_OWN))
-    return config_file.over(task, {} if path is None else config_file.read(path, task), words)
+    file = {} if path is None else config_file.read(path, task)
+    return config_file.over(task, file if base is None else config_file.over(task, base, file), words)
 
 
 def _refuse_twice(task: str, words: Mapping[str, Any]) -> None:

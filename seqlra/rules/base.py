@@ -28,6 +28,7 @@ from torch import Tensor
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionOutOf
+from seqlra.rules.space import Dimension, Range
 from seqlra.rules.suited import Suited
 from seqlra.rules.views import ConnectionView, LayerView
 
@@ -172,6 +173,17 @@ class Rule(ABC):
         by_optimizer = {"mlp": (0.1, 0.001), "rnn": (1.0, 0.01)}  # sgd, and those that adapt their step
         sgd, adaptive = by_optimizer[task]
         return Suited(sgd if optimizer == "sgd" else adaptive, {"reduction": "mean"})
+
+    @classmethod
+    def space(cls, lr: float, settings: Mapping[str, Any]) -> dict[str, Dimension]:
+        """What ``seqlra tune`` searches: the step size ``lr``, and settings of the rule by name. A rule of your own
+        adds its settings to those of ``super().space(lr, settings)``.
+
+        Args:
+            lr: the step size that suits the rule, the task and the optimizer.
+            settings: all settings of the rule, as they suit; a range may lie around them.
+        """
+        return {"lr": Range.around(lr, 30)}
 
 
 def require(condition: bool, message: str) -> None:

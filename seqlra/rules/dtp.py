@@ -6,8 +6,9 @@ auto-encoder, ``z_{l-1} ~ f(z_l E_l + c_l)``. Its weights are the graph's feedba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionOutOf
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import Rule, require
+from seqlra.rules.space import Dimension, Range
 from seqlra.rules.views import ConnectionView, LayerView
 
 
@@ -55,6 +57,12 @@ class DifferenceTargetPropagation(Rule):
         require(self.inverse_lr >= 0, f"inverse_lr must not be negative: {self.inverse_lr}")
         require(0 <= self.inverse_decay < 1, f"inverse_decay must be in [0, 1), not {self.inverse_decay}")
         require(self.inverse_steps >= 0, f"inverse_steps must not be negative: {self.inverse_steps}")
+
+    @classmethod
+    def space(cls, lr: float, settings: Mapping[str, Any]) -> dict[str, Dimension]:
+        """The first target, and how the inverses learn."""
+        names = [name for name in ("target_step", "noise", "inverse_lr") if settings[name] > 0]
+        return {**super().space(lr, settings), **{name: Range.around(settings[name], 10) for name in names}}
 
     def setup(self, graph: Graph) -> None:
         """Add the biases of the inverses, and RMSprop's mean squares; their weights are the graph's feedback."""

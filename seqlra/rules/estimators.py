@@ -7,8 +7,9 @@ it uses the loss itself, unbiased, high variance. Sources: Bengio et al. 2013, C
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from seqlra.rules.backprop import Backprop
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import Rule, require
 from seqlra.rules.feedback import straight_from_outputs
+from seqlra.rules.space import Dimension, Range
 from seqlra.rules.views import ConnectionView, LayerView
 
 
@@ -67,6 +69,11 @@ class SlopeAnnealing(Backprop):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.slope >= 1, f"the slope grows from 1 to at least 1, not to {self.slope}")
+
+    @classmethod
+    def space(cls, lr: float, settings: Mapping[str, Any]) -> dict[str, Dimension]:
+        """The last slope."""
+        return {**super().space(lr, settings), "slope": Range(1.0, 4 * settings["slope"], log=True)}
 
     def setup(self, graph: Graph) -> None:
         """Give the units a slope, 1 to begin with."""
@@ -161,6 +168,11 @@ class VarianceAdjustedReinforce(Reinforce):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.decay < 1, f"decay must be in [0, 1), not {self.decay}")
+
+    @classmethod
+    def space(cls, lr: float, settings: Mapping[str, Any]) -> dict[str, Dimension]:
+        """How long the baseline remembers: from 2 mini-batches to 1,000."""
+        return {**super().space(lr, settings), "decay": Range(0.5, 0.999)}
 
     def setup(self, graph: Graph) -> None:
         """Add the two running means of every hidden subgraph, 0 at first."""

@@ -22,6 +22,7 @@ from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import require
 from seqlra.rules.learned_feedback import LearnedFeedback
 from seqlra.rules.normalize import norm_from, normalize
+from seqlra.rules.space import Dimension, Range
 from seqlra.rules.suited import Suited
 from seqlra.rules.views import ConnectionView, LayerView
 from seqlra.rules.window import Windowed
@@ -196,6 +197,12 @@ class _LRA(Windowed):
             settings.update(beta=0.02, c2=None)
         return Suited(lr, settings, feedback_init="gaussian")
 
+    @classmethod
+    def space(cls, lr: float, settings: Mapping[str, Any]) -> dict[str, Dimension]:
+        """beta, and the bounds that are on; a bound that is off stays so."""
+        around = {name: Range.around(settings[name], 10) for name in cls.per_model if settings[name] is not None}
+        return {**super().space(lr, settings), **around}
+
 
 @dataclass(frozen=True)
 class LRAFeedback(_LRA, LearnedFeedback):
@@ -264,6 +271,13 @@ class LRADiff(_LRA):
         """As in the paper, no error crosses time."""
         suited = super().suited(task, activation, optimizer, given)
         return replace(suited, settings={**suited.settings, "window": 0})
+
+    @classmethod
+    def space(cls, lr: float, settings: Mapping[str, Any]) -> dict[str, Dimension]:
+        """K, too, where there may be several steps."""
+        several = settings["window"] == 0 and settings["carry"] == "derivative" and settings["form"] == "pre"
+        steps: dict[str, Dimension] = {"steps": Range(1, 5, whole=True)} if several else {}
+        return {**super().space(lr, settings), **steps}
 
     @property
     def skips(self) -> bool:

@@ -72,7 +72,7 @@ class Comparison(RunStore):
             SeqlraError: two runs with one name, runs of several tasks, a configuration that cannot be used, or a
                 directory that cannot be made.
         """
-        _check(specs)
+        demand_comparable(specs)
         by_label = Comparison(path, specs).by_label()
         together = [group.specs for group in groups(specs)] if stacked else [each[:1] for each in by_label.values()]
         metrics = [_try(each) for each in together]
@@ -97,7 +97,7 @@ class Comparison(RunStore):
         plain = comparison.read_json(comparison.about)
         try:
             specs = [RunSpec(each["label"], Config.from_dict(each["config"])) for each in plain["members"]]
-            _check(specs)
+            demand_comparable(specs)
             stacked = bool(plain.get("stacked", False))  # comparisons from before there were stacks
             metric = {name: name for name in METRICS}[plain["metric"]]
             return Comparison(path, specs, metric, plain["command"], stacked)
@@ -203,7 +203,7 @@ def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     metric = results["metric"]
     header = (
         "",
-        f"test {METRICS[metric][0]}",
+        f"test {METRICS[metric]}",
         "on validation",
         "ms an update of one model",
         "mean depth",
@@ -230,7 +230,7 @@ def _notes(of: Mapping[str, Any]) -> str:
     return ", ".join(notes)
 
 
-def _check(specs: Sequence[RunSpec]) -> None:
+def demand_comparable(specs: Sequence[RunSpec]) -> None:
     """Raise `SeqlraError` unless there are runs, each with a folder of its own, of one task on one device."""
     if not specs:
         raise SeqlraError("a comparison needs at least one run")

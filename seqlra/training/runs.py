@@ -16,6 +16,7 @@ from torch import Tensor
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.network.plain import architecture
 from seqlra.training import checkpoint, fingerprint
+from seqlra.training.callback import Callback
 from seqlra.training.callbacks import Checkpoint, Diagnostics, Interrupt, MetricsFile, Watched
 from seqlra.training.data_settings import Labeled, Rows
 from seqlra.training.experiment import Experiment, prepare, title, with_changes
@@ -208,8 +209,8 @@ def _train(experiment: Experiment, directory: TrainingDirectory, watch: Watch) -
     return found
 
 
-def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly) -> Trainer:
-    """The trainer of an experiment, with the callbacks that write into a directory."""
+def trainer_with(experiment: Experiment, callbacks: Sequence[Callback], kept: Sequence[str] | None = None) -> Trainer:
+    """The trainer of an experiment; it looks at validation, and not at the test split."""
     settings = experiment.config.optimization
     return Trainer(
         experiment.graph,
@@ -218,7 +219,18 @@ def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watc
         experiment.task,
         settings.steps or (settings.epochs or 1) * experiment.task.steps_per_epoch,
         settings.schedule,
-        callbacks=[
+        callbacks,
+        experiment.config.compile,
+        experiment.rates,
+        kept,
+    )
+
+
+def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly) -> Trainer:
+    """The same with the callbacks that write into a directory."""
+    return trainer_with(
+        experiment,
+        [
             Diagnostics(experiment.config.diagnose),
             MetricsFile(directory.runs),
             Checkpoint(
@@ -229,9 +241,7 @@ def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watc
             Interrupt(),  # behind the checkpoint, before what is shown
             Watched(watch),
         ],
-        compiled=experiment.config.compile,
-        rates=experiment.rates,
-        kept=[str(run.path) for run in directory.runs],
+        [str(run.path) for run in directory.runs],
     )
 
 
