@@ -14,13 +14,14 @@ import typer
 
 from seqlra.cli import running, train
 from seqlra.cli.labels import check_task, labels_of, own_options, parameters, refuse_options
-from seqlra.cli.options import Imports, Json, option
+from seqlra.cli.options import Cluster, Imports, Jobs, Json, option
 from seqlra.errors import SeqlraError
 from seqlra.training.option import BOOKKEEPING, TASKS
 
 if TYPE_CHECKING:
     from seqlra.sweeps.comparison import Comparison
     from seqlra.sweeps.run_store import RunSpec
+    from seqlra.sweeps.workers import Workers
     from seqlra.training.trainer import Trainer
 
 COMPARISON = "Comparison"
@@ -81,6 +82,8 @@ def compare(
     no_stack: NoStack = False,
     out: Out = None,
     resume: Resume = None,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
     imports: Imports = None,
     json: Json = False,
 ) -> None:
@@ -111,26 +114,39 @@ def compare(
     After Ctrl-C, a crash or kill -9, what is done is not done again, and what was stopped goes on:
 
         seqlra compare --resume runs/cmp
+
+    With --jobs or --cluster, what is not trained together is trained at the same time; --no-stack makes that all runs:
+
+        seqlra compare mlp --rules lra-fdbk,backprop,dfa --seeds 3 --jobs 4
     """
     from seqlra.sweeps.comparison import Comparison
+    from seqlra.sweeps.workers import Workers
 
     train.import_all(imports)
+    workers = Workers(jobs, cluster, tuple(imports or ()))
     if resume is not None:
-        refuse_options(context, resume, ("resume", "imports", "json"))
+        refuse_options(context, resume, ("resume", "jobs", "cluster", "imports", "json"))
         comparison = Comparison.open(resume)
     else:
-        chosen = _members(context, task, rules, own or [], sweep or [], tuned)
+        chosen = _members(context, task, rules, own or [], sweep or [], tuned, {} if workers.alone else {"threads": 1})
         name = f"compare-{chosen[0].config.task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
         comparison = Comparison.start(
             out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}", not no_stack
         )
-    _run(comparison, json)
+    _run(comparison, workers, json)
 
 
 def _members(
-    context: typer.Context, task: str | None, rules: str | None, own: list[str], sweep: list[str], tuned: Path | None
+    context: typer.Context,
+    task: str | None,
+    rules: str | None,
+    own: list[str],
+    sweep: list[str],
+    tuned: Path | None,
+    unless_given: dict[str, Any],
 ) -> list[RunSpec]:
-    """The runs of the command line: every label, with every value of a sweep, with every seed."""
+    """The runs of the command line: every label, with every value of a sweep, with every seed; with these options where
+    they are not given."""
     from seqlra.sweeps.run_store import RunSpec
 
     words: list[str] = context.args
@@ -149,6 +165,7 @@ def _members(
     for label, before in swept.items():
         study, rule = bases[before]
         given = parameters(context, task, [*words, *options[label]], ANSWERS, study, **rule, **seeds)
+        given |= {name: value for name, value in unless_given.items() if given.get(name) is None}
         try:
             members += [RunSpec(label, config) for config in train.configs_of(task, given)]
         except SeqlraError as error:
@@ -205,13 +222,15 @@ def _swept(
     return new_labels, new_options
 
 
-def _run(comparison: Comparison, json: bool) -> None:
+def _run(comparison: Comparison, workers: Workers, json: bool) -> None:
     from seqlra.cli.show import json_line, table
     from seqlra.sweeps.comparison import table as cells
     from seqlra.training.trainer import Stopped
 
     try:
-        results = comparison.run(lambda specs: _watching(comparison, specs))
+        results = comparison.run(
+            lambda specs: _watching(comparison, specs), workers, lambda specs: _report(comparison, specs)
+        )
     except (Stopped, KeyboardInterrupt):
         raise running.Interrupted(f"stopped; go on with: seqlra compare --resume {comparison.path}") from None
     header, *rows = cells(results)
@@ -222,23 +241,24 @@ def _run(comparison: Comparison, json: bool) -> None:
 
 @contextmanager
 def _watching(comparison: Comparison, specs: Sequence[RunSpec]) -> Iterator[Callable[[Trainer], None]]:
-    """Print which runs they are, show their progress, and print the result of each."""
+    """Print which runs they are, and show their progress."""
     from seqlra.training.progress import Progress
 
-    names = [
-        f"{comparison.specs.index(spec) + 1} of {len(comparison.specs)}, {spec.label}, seed {spec.seed}"
-        for spec in specs
-    ]
-    print("; ".join(names), file=sys.stderr, flush=True)
+    print("; ".join(_name(comparison, spec) for spec in specs), file=sys.stderr, flush=True)
     with Progress() as watch:
         yield watch
-    for spec, name in zip(specs, names, strict=True):
-        _report(comparison, spec, name)
 
 
-def _report(comparison: Comparison, spec: RunSpec, name: str) -> None:
-    outcome, metric = comparison.outcome(spec) or {}, f"test_{comparison.metric}"
-    if outcome.get("diverged"):
-        print(f"{name}: {outcome.get('message')}", file=sys.stderr, flush=True)
-    elif outcome.get(metric) is not None:
-        print(f"{name}: {metric.replace('_', ' ')} {outcome[metric]:.4g}", file=sys.stderr, flush=True)
+def _name(comparison: Comparison, spec: RunSpec) -> str:
+    return f"{comparison.specs.index(spec) + 1} of {len(comparison.specs)}, {spec.label}, seed {spec.seed}"
+
+
+def _report(comparison: Comparison, specs: Sequence[RunSpec]) -> None:
+    """Print the result of each of these runs."""
+    for spec in specs:
+        outcome, metric = comparison.outcome(spec) or {}, f"test_{comparison.metric}"
+        if outcome.get("diverged"):
+            print(f"{_name(comparison, spec)}: {outcome.get('message')}", file=sys.stderr, flush=True)
+        elif outcome.get(metric) is not None:
+            shown = f"{metric.replace('_', ' ')} {outcome[metric]:.4g}"
+            print(f"{_name(comparison, spec)}: {shown}", file=sys.stderr, flush=True)

@@ -25,11 +25,21 @@ def _as_option(known: Option, name: str | None = None) -> Any:
     return option(known.panel, known.help, known.open_as, name)
 
 
+MANY = "Processes and machines"
+
 DataDir = Annotated[Path | None, option(DATA, DATA_DIR, "Hub or embedded", "--data-dir")]
 Compile = Annotated[bool, _as_option(COMPILE, "--compile")]
 Device = Annotated[str, _as_option(DEVICE)]
 Threads = Annotated[int | None, _as_option(THREADS)]
 Json = Annotated[bool, option(BOOKKEEPING, "Print one JSON object as the last line of output.", name="--json")]
+Jobs = Annotated[
+    int,
+    option(MANY, "So many processes, each with one thread unless --threads says otherwise."),
+]
+Cluster = Annotated[
+    str | None,
+    option(MANY, "Train on a cluster: the address of a scheduler of Dask, such as tcp://host:8786.", False),
+]
 Imports = Annotated[
     list[str] | None,
     option(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from seqlra.paper.cells import Cell, Machine, Scale
     from seqlra.paper.exhibit import Exhibit
     from seqlra.paper.reproduction import Reproduction
-    from seqlra.sweeps.run_store import RunSpec
+    from seqlra.sweeps.run_store import Group, RunSpec
+    from seqlra.sweeps.workers import Workers
     from seqlra.training.trainer import Trainer
 
 SCALE = "Scale"
@@ -57,6 +58,8 @@ def reproduce(
     device: o.Device = "auto",
     threads: o.Threads = None,
     compile: o.Compile = False,
+    jobs: o.Jobs = 1,
+    cluster: o.Cluster = None,
     out: Out = Path("runs/paper"),
     to: To = None,
     json: o.Json = False,
@@ -76,6 +79,10 @@ def reproduce(
     publish copies them, and a list of all runs, into TO. render writes TO/measured.md from TO/measured.json and from
     what seqlra bench NAME --json wrote into TO/bench-NAME.json.
 
+    Several processes, or a cluster of Dask whose machines share the folder:
+
+        seqlra reproduce table1 --data-dir DATA --jobs 4
+
     More of one row only, with epochs of your own choice:
 
         seqlra reproduce table1 --scale paper --only '*lra-fdbk*' --epochs 30
@@ -88,10 +95,12 @@ def reproduce(
         _render(to or Path("results"), json)
     else:
         from seqlra.paper.reproduction import Reproduction
+        from seqlra.sweeps.workers import Workers
 
-        machine = _machine(device, threads, data_dir, compile)
+        workers = Workers(jobs, cluster)
+        machine = _machine(device, threads if workers.alone or threads else 1, data_dir, compile)
         work = _work(name, only, scale, epochs, seeds, machine)
-        _run(Reproduction(out, machine), work, json)
+        _run(Reproduction(out, machine), work, workers, json)
 
 
 def _list() -> None:
@@ -165,7 +174,7 @@ def _scale(exhibit: Exhibit, name: str, epochs: int | None, seeds: int | None) -
 Work = Sequence[tuple["Exhibit", "list[Cell]", "Scale"]]
 
 
-def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
+def _run(reproduction: Reproduction, work: Work, workers: Workers, json: bool) -> None:
     from seqlra.cli.running import Interrupted
     from seqlra.cli.show import json_line, table
     from seqlra.paper.exhibit import write
@@ -174,6 +183,8 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
     pages: dict[str, Any] = {}
     todo = Todo(reproduction, work)
     try:
+        if not workers.alone:
+            _train_by(workers, reproduction, work, todo)
         for exhibit, cells, scale in work:
             for group in reproduction.groups(cells, scale):
                 for members in reproduction.left(group.name, group.specs):
@@ -195,8 +206,29 @@ def _run(reproduction: Reproduction, work: Work, json: bool) -> None:
         json_line({"out": str(reproduction.path), "exhibits": pages})
 
 
+def _train_by(workers: Workers, reproduction: Reproduction, work: Work, todo: Todo) -> None:
+    """Train all that is left by other processes; each time, write what it changes."""
+    from seqlra.paper.exhibit import write
+    from seqlra.sweeps.workers import train_all
+
+    reproduction.make()
+    users: dict[str, list[Exhibit]] = {}
+    groups: dict[tuple[str, ...], Group] = {}
+    for exhibit, cells, scale in work:
+        for group in reproduction.groups(cells, scale):
+            groups.setdefault(tuple(spec.folder for spec in group.specs), group)
+            for spec in group.specs:
+                users.setdefault(spec.folder, []).append(exhibit)
+    started = time.perf_counter()
+    for specs in train_all(reproduction, list(groups.values()), workers):
+        todo.ended(specs, time.perf_counter() - started)
+        for exhibit in dict.fromkeys(each for spec in specs for each in users[spec.folder]):
+            write(exhibit, reproduction)
+
+
 class Todo:
-    """Prints what is left to train, and about how long it takes, on standard error before every group."""
+    """Prints what is left to train, and about how long it takes, on standard error: before every group, or where other
+    processes train, behind it."""
 
     def __init__(self, reproduction: Reproduction, work: Work) -> None:
         self.reproduction = reproduction
@@ -217,7 +249,16 @@ class Todo:
         started = time.perf_counter()
         with Progress() as watch:
             yield watch
-        self.seconds += time.perf_counter() - started
+        self._count(members, self.seconds + time.perf_counter() - started)
+
+    def ended(self, members: Sequence[RunSpec], seconds: float) -> None:
+        """These are done, so many seconds after the first began."""
+        self._count(members, seconds)
+        names = ", ".join(member.folder for member in members)
+        print(f"{self.of - len(self.left)} of {self.of}{self._time_left()}: {names}", file=sys.stderr, flush=True)
+
+    def _count(self, members: Sequence[RunSpec], seconds: float) -> None:
+        self.seconds = seconds
         self.done += sum(self.left.pop(member.folder, 0.0) for member in members)
 
     def _time_left(self) -> str:

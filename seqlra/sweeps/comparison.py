@@ -7,7 +7,7 @@ together is: the seeds of a label, and labels that differ only in what models of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,17 @@ from seqlra.analysis.plotting import METRICS, Curves, save_curves
 from seqlra.engine.update import update
 from seqlra.errors import SeqlraError
 from seqlra.sweeps.run_store import RunSpec, RunStore, Watching, groups, show_nothing
+from seqlra.sweeps.workers import Workers, train_all
 from seqlra.training.data_settings import Text
 from seqlra.training.experiment import describe, prepare
 from seqlra.training.machine import versions
 from seqlra.training.results import spread, spread_text
 from seqlra.training.run_directory import Directory, RunDirectory
 from seqlra.training.settings import Config
+
+
+def say_nothing(specs: Sequence[RunSpec]) -> None:
+    """The report that says nothing."""
 
 
 class Comparison(RunStore):
@@ -123,20 +128,40 @@ class Comparison(RunStore):
             labels.setdefault(spec.label, []).append(spec)
         return labels
 
-    def run(self, watching: Watching = show_nothing) -> dict[str, Any]:
+    def run(
+        self,
+        watching: Watching = show_nothing,
+        workers: Workers | None = None,
+        report: Callable[[Sequence[RunSpec]], None] = say_nothing,
+    ) -> dict[str, Any]:
         """Run what is not done yet, in groups where possible; return `results`, which are written after each group.
 
         A stopped run continues from its checkpoint; a run that diverges is recorded, and the rest continue.
 
+        Args:
+            watching: shows the progress of what is trained in this process.
+            workers: other processes that train; None: this one does.
+            report: called with the runs of a group that is done.
+
         Raises:
             Stopped, SeqlraError: see `RunStore.train`.
+            KeyboardInterrupt, SeqlraError: with workers, see `train_all`.
         """
         with self.locked():
-            for group in groups(self.specs):
-                for specs in self.left(group.name, group.specs, self.stacked):
-                    self.train(group.name, specs, watching)
-                    self.write_results()
+            for specs in self._trained(watching, workers or Workers()):
+                self.write_results()
+                report(specs)
             return self.write_results()
+
+    def _trained(self, watching: Watching, workers: Workers) -> Iterator[Sequence[RunSpec]]:
+        """Train what is left; each time, the runs that are done."""
+        if not workers.alone:
+            yield from train_all(self, groups(self.specs), workers, self.stacked)
+            return
+        for group in groups(self.specs):
+            for specs in self.left(group.name, group.specs, self.stacked):
+                self.train(group.name, specs, watching)
+                yield specs
 
     def results(self) -> dict[str, Any]:
         """The results so far: one row a label, over the seeds that are done; see `row`."""

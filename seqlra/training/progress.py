@@ -70,6 +70,25 @@ class Progress(Callback):
                 print(_epoch_line(last), file=sys.stderr, flush=True)
 
 
+class EpochLines:
+    """Prints one line an epoch on standard error, with some words before it: for one of several processes.
+
+    Args:
+        before: those words.
+    """
+
+    def __init__(self, before: str) -> None:
+        self.before = before
+        self._epochs: int | None = None
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Print the line of an epoch that has ended since the last call."""
+        ended = max(len(record.history) for record in trainer.records)
+        if self._epochs is not None and ended > self._epochs and (last := _last_row(trainer)) is not None:
+            print(self.before + _epoch_line(last), file=sys.stderr, flush=True)
+        self._epochs = ended
+
+
 def bar_of(console: Console, unit: str) -> progress.Progress:
     """A bar with the count of so many ``unit`` and the time that is left; nothing where there is no terminal."""
     return progress.Progress(
