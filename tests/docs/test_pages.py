@@ -13,7 +13,7 @@ import typer
 
 from seqlra import SeqlraError
 from seqlra.cli import app, main
-from seqlra.sweeps import comparison
+from seqlra.sweeps import comparison, tuning
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -57,14 +57,15 @@ def test_the_commands_parse(command: str) -> None:
     parser.parse_args(parser.context_class(parser, **parser.context_settings), arguments)
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if re.match("compare (mlp|rnn)", command)])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if re.match("(compare|tune) (mlp|rnn)", command)])
 def test_what_is_compared_has_options_of_train(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start(path: Path, members: list[object], command: str, stacked: bool) -> None:
-        raise SeqlraError(f"{len(members)} would train")
+    def start(path: Path, *given: object) -> None:
+        raise SeqlraError("they would train")
 
     monkeypatch.setattr(comparison.Comparison, "start", start)
+    monkeypatch.setattr(tuning.Tuning, "start", start)
     monkeypatch.setattr(sys, "argv", ["seqlra", *shlex.split(command, comments=True)])
     with pytest.raises(SystemExit):
         main()
