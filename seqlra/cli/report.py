@@ -40,7 +40,7 @@ def report(
     The page is one file that needs no network. Runs that have not ended are on it as far as they are: run the command
     again for more. Curves can be drawn by epoch, update or seconds, on a log scale; a click on a name hides its curves.
 
-    Needs: pip install 'seqlra[report]'
+    Needs: pip install 'seqlra\\[report]'
     """
     from seqlra.cli.show import json_line
     from seqlra.cli.train import import_all
@@ -52,7 +52,10 @@ def report(
     if out is None:
         out = (directories[0] if len(directories) == 1 else Path()) / "report.html"
     page.write(out, page.render(entries, title or ", ".join(path.absolute().name for path in directories)))
-    print(f"{len(entries)} {'run' if len(entries) == 1 else 'runs'} on {out}", file=sys.stderr if json else sys.stdout)
+    print(
+        f"{len(entries)} {'setting' if len(entries) == 1 else 'settings'} on {out}",
+        file=sys.stderr if json else sys.stdout,
+    )
     if json:
         json_line({"out": str(out), "rows": [figures.table_row(entry) for entry in entries]})
     if show:

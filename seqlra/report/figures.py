@@ -17,15 +17,15 @@ from seqlra.training.results import spread_text
 NOT_SETTINGS = ("seed", "versions", "log")
 """Parts of a configuration that do not say what is trained."""
 
-OF_TIME = ("epoch", "step", "seconds")
-"""Columns of the rows of metrics by which curves are drawn."""
+CHOOSING = ("bpc", "perplexity", "error", "loss")
+"""The metrics by which validation chooses; a run has the first of them that it measures."""
 
 
 def metric_of(entry: Entry) -> str | None:
     """The metric by which validation chose; None where no epoch has ended."""
     for run in entry.runs:
         for found in (run.outcome or {}, *run.rows[:1]):
-            for metric in METRICS:
+            for metric in CHOOSING:
                 if f"valid_{metric}" in found:
                     return metric
     return None
@@ -63,7 +63,7 @@ def table_row(entry: Entry) -> dict[str, Any]:
 def _note(run: Run) -> str:
     seed = f"seed {run.config.seed}"
     if run.outcome is None:
-        return f"{seed}: not ended, {run.rows[-1]['epoch']} epochs so far" if run.rows else f"{seed}: no epoch yet"
+        return f"{seed}: not ended, epoch {run.rows[-1]['epoch']} is done" if run.rows else f"{seed}: no epoch yet"
     if run.outcome["diverged"]:
         return f"{seed}: diverged in epoch {run.outcome['epochs'] + 1}"
     return f"{seed}: solved at update {run.outcome['solved_at']}" if run.outcome.get("solved_at") else ""
@@ -122,7 +122,9 @@ def settings(entries: Sequence[Entry]) -> tuple[list[dict[str, Any]], dict[str, 
     """The settings in which entries differ, each with its ``values`` in the order of the entries, and those that they
     have in common. What an entry does not have is empty."""
     of_each = [_settings(each.runs[0].config.to_dict()) for each in entries]
-    names = dict.fromkeys(name for each in of_each for name in each)
+    parts = {part: None for each in of_each for part in (name.partition("/")[0] for name in each)}
+    known = dict.fromkeys(name for each in of_each for name in each)
+    names = [name for part in parts for name in known if name.partition("/")[0] == part]
     differing, common = [], {}
     for name in names:
         values = [each.get(name, "") for each in of_each]

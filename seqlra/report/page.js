@@ -72,13 +72,13 @@ function tracesOf(name, word, look) {
 }
 
 function layoutOf(word, look) {
-  const line = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
+  const line = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line") };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--ink"), family: "system-ui, sans-serif", size: 13 },
-    margin: { l: 50, r: 12, t: 12, b: 40 }, hovermode: "closest",
+    margin: { l: 56, r: 12, t: 12, b: 48 }, hovermode: "closest",
     hoverlabel: { bgcolor: css("--stripe"), bordercolor: css("--line"), font: { color: css("--ink") }, align: "left" },
-    legend: { orientation: "h", y: -0.18, yanchor: "top", x: 0 }, showlegend: true,
+    legend: { orientation: "h", yref: "container", yanchor: "bottom", y: 0, x: 0 }, showlegend: true,
     xaxis: { ...line, title: { text: look.by, standoff: 8 }, tickformat: look.axis === "seconds" ? "" : "d" },
     yaxis: { ...line, title: { text: plain(word), standoff: 8 }, type: look.log ? "log" : "linear", rangemode: look.log ? "normal" : "tozero" },
     uirevision: "kept",
