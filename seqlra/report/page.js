@@ -72,7 +72,7 @@ function tracesOf(name, word, look) {
 }
 
 function layoutOf(word, look) {
-  const line = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line") };
+  const line = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: css("--ink"), family: "system-ui, sans-serif", size: 13 },
@@ -80,7 +80,9 @@ function layoutOf(word, look) {
     hoverlabel: { bgcolor: css("--stripe"), bordercolor: css("--line"), font: { color: css("--ink") }, align: "left" },
     legend: { orientation: "h", yref: "container", yanchor: "bottom", y: 0, x: 0 }, showlegend: true,
     xaxis: { ...line, title: { text: look.by, standoff: 8 }, tickformat: look.axis === "seconds" ? "" : "d" },
-    yaxis: { ...line, title: { text: plain(word), standoff: 8 }, type: look.log ? "log" : "linear", rangemode: look.log ? "normal" : "tozero" },
+    yaxis: { ...line, title: { text: plain(word), standoff: 8 }, type: look.log ? "log" : "linear",
+      rangemode: look.log ? "normal" : "tozero", dtick: look.log ? "D2" : undefined, minorloglabels: "complete" },
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
     uirevision: "kept",
   };
 }
@@ -103,7 +105,9 @@ function draw(section, learning) {
   if (/^(angle|alignment)/.test(name)) {
     layout.shapes = [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 90, y1: 90, line: { color: css("--faint"), dash: "dash", width: 1 } }];
   }
-  const options = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const options = {
+    displaylogo: false, responsive: true, showTips: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  };
   const chart = section.querySelector(".chart");
   const legend = DATA.entries.reduce((sum, entry) => sum + 8 * entry.label.length + 60, 0) / chart.clientWidth;
   chart.style.height = `${420 + 22 * Math.ceil(legend)}px`;

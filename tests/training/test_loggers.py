@@ -169,6 +169,37 @@ def test_wandb_has_every_row_once(logged: Path, seed: int) -> None:
     assert known["step"] == rows_of(run)[-1]["step"]
 
 
+def test_what_tensorboard_has_beyond_a_checkpoint_is_replaced(tmp_path: Path) -> None:
+    """As after a kill between the row of an epoch and its checkpoint."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = seqlra.TensorBoard(tmp_path)
+    for from_step, rows in ((0, {2: 0.5, 4: 0.25}), (2, {4: 0.125, 6: 2.0})):
+        log.open(from_step)
+        assert log.logged == from_step
+        for step, value in rows.items():
+            log.write(step, {"loss": value})
+        log.close(True)
+    read = EventAccumulator(str(tmp_path))
+    read.Reload()
+    assert [(each.step, each.value) for each in read.Scalars("loss")] == [(2, 0.5), (4, 0.125), (6, 2.0)]
+
+
+def test_mlflow_goes_on_with_the_run_it_noted_unless_a_training_begins(logged: Path, tmp_path: Path) -> None:
+    log = seqlra.MLflow(f"sqlite:///{logged / 'mlflow.db'}", "other", tmp_path)
+
+    def opened(step: int) -> tuple[str, int]:
+        log.open(step)
+        return json.loads((tmp_path / "mlflow.json").read_text())["id"], log.logged
+
+    first, last = opened(0)
+    assert (opened(0), last) == ((first, 0), 0)  # it was stopped before its first row
+    log.write(3, {"epoch": 1.0, "a>b": 2.0})
+    assert opened(2) == (first, 3)
+    second, last = opened(0)
+    assert (second != first, last) == (True, 0)
+
+
 class Failing(Logger):
     """A log whose server is away now and then."""
 
