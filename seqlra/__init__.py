@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from seqlra.training.callbacks import EarlyStopping as EarlyStopping
     from seqlra.training.fitting import History as History
     from seqlra.training.fitting import fit as fit
+    from seqlra.training.loggers import MLflow as MLflow
+    from seqlra.training.loggers import TensorBoard as TensorBoard
+    from seqlra.training.loggers import WandB as WandB
     from seqlra.training.progress import Progress as Progress
     from seqlra.training.saving import load as load
     from seqlra.training.saving import save as save
@@ -96,6 +99,7 @@ _HOMES = {
     "seqlra.training.callback": ("Callback",),
     "seqlra.training.callbacks": ("Checkpoint", "Diagnostics", "EarlyStopping"),
     "seqlra.training.fitting": ("History", "fit"),
+    "seqlra.training.loggers": ("MLflow", "TensorBoard", "WandB"),
     "seqlra.training.progress": ("Progress",),
     "seqlra.training.saving": ("load", "save"),
 }

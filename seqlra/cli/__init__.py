@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from seqlra.cli import bench, compare, data, evaluate, labels, listing, reproduce, running, sample, train, tune
+from seqlra.cli import bench, compare, data, evaluate, labels, listing, report, reproduce, running, sample, train, tune
 from seqlra.errors import SeqlraError, SeqlraWarning, first_line
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.command(name="compare", no_args_is_help=True, context_settings=labels.SETTINGS)(compare.compare)
 app.command(name="tune", no_args_is_help=True, context_settings=labels.SETTINGS)(tune.tune)
+app.command(name="report", no_args_is_help=True)(report.report)
 app.command(name="reproduce", no_args_is_help=True)(reproduce.reproduce)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="sample")(sample.sample)

@@ -32,6 +32,7 @@ from seqlra.tasks.classification import Classification
 from seqlra.tasks.prediction import Prediction, Unroll, as_streams, covering
 from seqlra.tasks.sequences import LabeledSequences
 from seqlra.training.data_settings import Data, Generated, Images, Labeled, Pixels, Rows, Text
+from seqlra.training.loggers import demand_libraries
 from seqlra.training.machine import pick_device
 from seqlra.training.optimizers import optimizer
 from seqlra.training.run_directory import RunDirectory
@@ -112,6 +113,8 @@ def prepare(configs: Sequence[Config], fresh: bool = False) -> Experiment:
     configs = tuple(configs)
     _check_stack(configs)
     first = configs[0]
+    if fresh:
+        demand_libraries(first.log)
     device = pick_device(first.device)
     torch.set_float32_matmul_precision(PRECISIONS[first.precision])
     learns = learner(*configs, device=device)

@@ -43,7 +43,7 @@ def settings_fingerprint(configs: Sequence[Config]) -> str:
     """A hash of what is computed: all settings but the number of updates, where the data lie, and the machine's."""
     plain = [config.to_dict() for config in configs]
     for each in plain:
-        for name in ("device", "threads", "compile", "diagnose", "versions"):
+        for name in ("device", "threads", "compile", "diagnose", "log", "versions"):
             del each[name]
         for name in ("data_dir", "text", "valid_text", "test_text", "data"):
             each["data"].pop(name, None)

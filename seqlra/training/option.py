@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, unknown
 
 DATA, NETWORK, RULE, OPTIMIZATION, BOOKKEEPING = "Data", "Network", "Rule", "Optimization", "Bookkeeping"
 """The panels of ``--help``."""
@@ -95,6 +95,26 @@ def hidden_sizes(given: str | int | Iterable[int]) -> tuple[int, ...]:
     if not sizes or min(sizes) < 1:
         raise SeqlraError(f"cannot read the hidden sizes {given!r}; accepted: 256,128 or 128x8 (8 layers of 128)")
     return tuple(sizes)
+
+
+LOGS = ("tensorboard", "wandb", "mlflow")
+
+
+def log_names(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """``["tensorboard,wandb", "mlflow"]`` as the names of logs, each once; None is none.
+
+    Raises:
+        SeqlraError: there is no such log.
+    """
+    try:
+        text = given if isinstance(given, str) else ",".join(given or ())
+    except TypeError:
+        raise unknown("log", given, LOGS) from None
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
+    for name in names:
+        if name not in LOGS:
+            raise unknown("log", name, LOGS)
+    return names
 
 
 def setting(text: str) -> tuple[str, Any]:

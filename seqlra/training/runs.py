@@ -21,6 +21,8 @@ from seqlra.training.callbacks import Checkpoint, Diagnostics, Interrupt, Metric
 from seqlra.training.data_settings import Labeled, Rows
 from seqlra.training.experiment import Experiment, prepare, title, with_changes
 from seqlra.training.loading import check_vocabulary
+from seqlra.training.logger import Logger
+from seqlra.training.loggers import logs_of
 from seqlra.training.machine import pick_device, set_threads, versions
 from seqlra.training.pictures import save_pictures, save_stack_picture
 from seqlra.training.reading import read_config
@@ -171,11 +173,14 @@ def train(experiment: Experiment, directory: TrainingDirectory, watch: Watch = q
     with directory.locked():
         for each in (directory, *directory.runs):
             each.sweep()
-        return _train(experiment, directory, watch)
+        with logs_of(experiment.configs, directory.runs) as logs:
+            return _train(experiment, directory, watch, logs)
 
 
-def _train(experiment: Experiment, directory: TrainingDirectory, watch: Watch) -> list[dict[str, Any]]:
-    trainer = trainer_of(experiment, directory, watch)
+def _train(
+    experiment: Experiment, directory: TrainingDirectory, watch: Watch, logs: Sequence[Sequence[Logger]]
+) -> list[dict[str, Any]]:
+    trainer = trainer_of(experiment, directory, watch, [log for of_model in logs for log in of_model])
     if directory.checkpoint.exists():
         trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs))
         if trainer.step < trainer.total:  # of one that is made longer
@@ -189,14 +194,16 @@ def _train(experiment: Experiment, directory: TrainingDirectory, watch: Watch) -
             of_settings = fingerprint.settings_fingerprint([experiment.configs[model]])
             checkpoint.save(run.checkpoint, {**network, **state_alone(trainer, model), "settings": of_settings})
     found = results(experiment, trainer)
-    models = zip(experiment.configs, directory.runs, trainer.records, found, strict=True)
-    for config, run, record, result in models:
+    models = zip(experiment.configs, directory.runs, trainer.records, found, logs, strict=True)
+    for config, run, record, result, of_model in models:
         save_pictures(run, title(config), trainer.task.selects, config.diagnose > 0)  # before the mark of the end
         if record.diverged:
             run.write_json(run.failed, {"message": record.diverged, **result})
         else:
             run.write_json(run.result, result)
             run.failed.unlink(missing_ok=True)  # from before it was resumed
+        for log in of_model:
+            log.finish({**result, "diverged": record.diverged} if record.diverged else result)
     if isinstance(directory, StackDirectory):
         summarized = summary(experiment, directory, trainer.seconds)
         save_stack_picture(directory, summarized, experiment.title, trainer.task.selects)
@@ -226,13 +233,16 @@ def trainer_with(experiment: Experiment, callbacks: Sequence[Callback], kept: Se
     )
 
 
-def trainer_of(experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly) -> Trainer:
+def trainer_of(
+    experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly, logs: Sequence[Logger] = ()
+) -> Trainer:
     """The same with the callbacks that write into a directory."""
     return trainer_with(
         experiment,
         [
             Diagnostics(experiment.config.diagnose),
             MetricsFile(directory.runs),
+            *logs,  # before the checkpoint, so that no row of it is missing there
             Checkpoint(
                 directory.checkpoint,
                 architecture=_of_own_data(experiment),

@@ -29,6 +29,7 @@ from seqlra.training.option import (
     ByTask,
     Option,
     hidden_sizes,
+    log_names,
 )
 from seqlra.training.validation import Checked
 
@@ -227,6 +228,18 @@ class Config(Checked):
             BOOKKEEPING,
         ),
     ] = 100
+    log: Annotated[
+        tuple[str, ...],
+        BeforeValidator(log_names),
+        Option(
+            "Log to tensorboard, wandb or mlflow besides, with commas, or repeated: in the run directory, unless their "
+            "own variables say otherwise.",
+            BOOKKEEPING,
+            False,
+            default=None,
+            kind=list[str],
+        ),
+    ] = ()
     compile: Annotated[bool, COMPILE] = False
     precision: Annotated[
         Literal["float32", "tf32", "bf16"],

@@ -131,7 +131,18 @@ def test_every_command_has_help_and_help_does_not_load_torch(tmp_path: Path) -> 
         "try: main()\n"
         "except SystemExit: print('LOADED', sorted({'torch', 'numpy', 'datasets', 'matplotlib'} & set(sys.modules)))"
     )
-    for arguments in ("", "train", "train mlp", "train rnn", "evaluate", "sample", "bench rnn", "list", "data get"):
+    for arguments in (
+        "",
+        "train",
+        "train mlp",
+        "train rnn",
+        "evaluate",
+        "report",
+        "sample",
+        "bench rnn",
+        "list",
+        "data get",
+    ):
         command = [sys.executable, "-c", code, *arguments.split(), "--help"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
         assert "Usage: seqlra" in done.stdout.replace("-c", "seqlra"), arguments

@@ -84,6 +84,7 @@ COMMON: dict[str, tuple[str, Any]] = {
     "steps": ("--steps 7", 7),
     "seed": ("--seed 11", 11),
     "diagnose": ("--diagnose 0", 0),
+    "log": ("--log wandb,tensorboard --log wandb", ("wandb", "tensorboard")),
     "compile": ("--compile", True),
     "precision": ("--precision bf16", "bf16"),
     "device": ("--device cpu", "cpu"),
@@ -260,7 +261,7 @@ def test_old_configurations_are_read() -> None:
     plain = config.to_dict()
     plain["optimisation"] = plain.pop("optimization")
     plain["rule"] = {"name": "dtp", "reduction": "mean"}
-    for later in ("diagnose", "compile", "precision"):
+    for later in ("diagnose", "log", "compile", "precision"):
         del plain[later]
     old = Config.from_dict(plain)
     assert replace(old, rule=config.rule) == config
