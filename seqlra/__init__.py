@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from seqlra import export as export
     from seqlra.analysis.diagnostics import Diagnosis as Diagnosis
     from seqlra.analysis.diagnostics import diagnose as diagnose
@@ -108,14 +108,11 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*_FOLDERS, *_HOME]
 
-try:
-    __version__ = version("seqlra")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that the command line can answer before torch is loaded."""
+    if name == "__version__":
+        return _version()
     if name in _FOLDERS:
         return import_module(f"seqlra.{name}")
     if name not in _HOME:
@@ -123,5 +120,15 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOME[name]), name)
 
 
+def _version() -> str:
+    """The installed version. Its library takes longer to import than all else here, so it waits until it is asked."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("seqlra")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0+unknown"
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -7,14 +7,15 @@ draw, and with the mean-field pass, in which every unit passes on its expectatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
@@ -115,8 +116,16 @@ class Bin:
         """The 95% interval of the accuracy (Wilson 1927); (0, 1) if there are no rows."""
         if self.accuracy is None:
             return 0.0, 1.0
-        found = binomtest(round(self.accuracy * self.count), self.count).proportion_ci(method="wilson")
-        return found.low, found.high
+        return wilson(round(self.accuracy * self.count), self.count)
+
+
+def wilson(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a share of which ``hits`` of ``count`` were seen (Wilson 1927): the shares p from which the one
+    seen is at most z standard deviations ``sqrt(p (1 - p) / count)`` away."""
+    z2, seen = NormalDist().inv_cdf((1 + level) / 2) ** 2, hits / count
+    middle = (seen + z2 / (2 * count)) / (1 + z2 / count)
+    half = math.sqrt(z2 * (seen * (1 - seen) + z2 / (4 * count)) / count) / (1 + z2 / count)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 @dataclass(frozen=True)

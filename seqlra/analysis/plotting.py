@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
+from seqlra.analysis.curves import METRICS, Curves
 from seqlra.files import write_atomically
-
-METRICS = {"error": "error (%)", "bpc": "bits per character", "perplexity": "perplexity per word", "loss": "loss"}
-"""For each metric by which validation chooses: its axis."""
 
 MANY_EPOCHS = 30
 """With more of them, points are no longer marked one by one."""
@@ -51,25 +48,6 @@ def save_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str, met
     below.grid(alpha=0.3)
     by_epoch(below)
     save_figure(figure, path)
-
-
-@dataclass(frozen=True)
-class Curves:
-    """The curve of one label of a comparison.
-
-    Args:
-        label: its text in the legend.
-        values: for each seed the metric on validation after each epoch; a seed that stopped early has fewer.
-    """
-
-    label: str
-    values: Sequence[Sequence[float]]
-
-    def bands(self) -> list[tuple[float, float, float]]:
-        """For each epoch the least, the mean and the greatest over the seeds that came so far."""
-        longest = max(map(len, self.values), default=0)
-        known = [[seed[nth] for seed in self.values if len(seed) > nth] for nth in range(longest)]
-        return [(min(values), math.fsum(values) / len(values), max(values)) for values in known]
 
 
 def save_curves(path: Path, curves: Sequence[Curves], title: str, metric: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -129,7 +130,8 @@ def compare(
         comparison = Comparison.open(resume)
     else:
         chosen = _members(context, task, rules, own or [], sweep or [], tuned, {} if workers.alone else {"threads": 1})
-        name = f"compare-{chosen[0].config.task}-{chosen[0].config.data.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+        dataset = re.sub("[:/]", "-", chosen[0].config.data.dataset)  # of hf:owner/name
+        name = f"compare-{chosen[0].config.task}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
         comparison = Comparison.start(
             out or Path("runs") / name, chosen, f"seqlra {shlex.join(sys.argv[1:])}", not no_stack
         )

@@ -107,7 +107,8 @@ def _measure(
     _write(folder, result, found, task, part)
     if show:
         _show(f"run {run.path}, {part}: {samples} samples, seed {seed}", found, to_stderr)
-    print(f"posterior.json, posterior.npz and pictures: {folder}", file=sys.stderr)
+    files = ["posterior.json", "posterior.npz", *sorted(path.name for path in folder.glob("*.png"))]
+    print(f"{', '.join(files)}: {folder}", file=sys.stderr)
     return result
 
 
@@ -176,13 +177,17 @@ def _plain(found: Evaluation, prefix: str) -> dict[str, Any]:
 
 def _write(folder: Path, result: dict[str, Any], found: Evaluation, task: Measured, part: str) -> None:
     """``posterior.json``, ``posterior.npz`` and the pictures, each whole or not at all."""
-    from seqlra.analysis.pictures import save_certainty, save_reliability
+    from seqlra.optional import can_draw
     from seqlra.tasks.classification import Classification
     from seqlra.training.run_directory import RunDirectory
 
     title = f"{Path(result['run']).name}, {part}: posterior of {result['samples']} samples"
     RunDirectory(folder).write_json(folder / "posterior.json", result)
     found.save(folder / "posterior.npz")
+    if not can_draw():
+        return
+    from seqlra.analysis.pictures import save_certainty, save_reliability
+
     save_reliability(folder / "reliability.png", found.answers, found.mean_field, title)
     if isinstance(task, Classification):
         images = task.images.part(part).x.unflatten(-1, (task.images.height, task.images.width))

@@ -17,6 +17,7 @@ import typer
 from seqlra.cli import options as o
 from seqlra.cli.options import option
 from seqlra.errors import SeqlraError
+from seqlra.optional import require
 from seqlra.training.option import BOOKKEEPING, DATA
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def reproduce(
 
         seqlra reproduce table1 --scale paper --only '*lra-fdbk*' --epochs 30
     """
+    if name != "render":
+        require("paper", "seqlra reproduce", "matplotlib", "sklearn", "threadpoolctl")
     if name == "list":
         _list()
     elif name == "publish":

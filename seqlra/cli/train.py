@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -128,7 +129,8 @@ def _train_or_resume(context: typer.Context) -> None:
         print(config_file.write(configs), end="")
         return
     config = configs[0]
-    name = f"{task}-{config.data.dataset}-{config.rule['name']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    dataset = re.sub("[:/]", "-", config.data.dataset)  # of hf:owner/name
+    name = f"{task}-{dataset}-{config.rule['name']}-{time.strftime('%Y%m%d-%H%M%S')}"
     out = options["out"] or Path("runs") / name
     running.start(configs, out, given.get("seeds") is not None, options["json"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqlra.data import hub
 from seqlra.data.idx import read_idx, write_idx
 from seqlra.data.sources import embedded, from_hub, local_folder, new_folder
 from seqlra.errors import SeqlraError, unknown
@@ -117,25 +118,29 @@ def load_images(
     seed: int | Sequence[int] = 0,
     device: torch.device | str = "cpu",
     valid: int | None = None,
+    selection: hub.Selection = hub.WHOLE,
 ) -> ImageTask:
     """A dataset as tensors on the device.
 
     Args:
-        dataset: one of `DATASETS`.
+        dataset: one of `DATASETS`, or ``hf:owner/name``: any of the Hub with images and classes.
         data_dir: the folder that holds ``<dataset>/`` with the four `IDX_FILES`, each plain or ``.gz`` (the plain
             one wins). Without it, or where the dataset is embedded and there is no such folder: see `DATASETS`.
+            Of ``hf:owner/name`` it holds ``owner/name/``, a copy of its files.
         seed: draws the validation split, the same on every device. Several seeds draw one for each model of a stack;
             the images are held once all the same.
         device: where the tensors live.
-        valid: how many training images are the validation split; None for the dataset's own number.
+        valid: how many training images are the validation split; None for the dataset's own number; of one by
+            its id, a tenth.
+        selection: the columns of a dataset by its id.
 
     Raises:
         SeqlraError: an unknown dataset, files that are missing or do not fit together, too few images for the
             validation split, or a Hub that cannot be reached.
     """
-    arrays, source = _read(dataset, data_dir)
+    arrays, source, described = _read(dataset, data_dir, selection)
     images, labels = arrays[TRAIN_IMAGES], arrays[TRAIN_LABELS]
-    count = DATASETS[dataset].valid if valid is None else valid
+    count = described.valid if valid is None else valid
     if not 0 < count < len(images):
         raise SeqlraError(
             f"{count} images for validation cannot be drawn from the {len(images)} training images of {source}; "
@@ -155,7 +160,7 @@ def load_images(
         own = (torch.from_numpy(np.stack(numbers)).to(device) for numbers in zip(*drawn, strict=True))
         train, held = (Split(x, t, rows) for rows in own)
     height, width = images.shape[1:]
-    about = (height * width, DATASETS[dataset].classes, height, width)
+    about = (height * width, described.classes, height, width)
     return ImageTask(dataset, source, train, held, test, *about, digest_of(arrays[name] for name in IDX_FILES))
 
 
@@ -184,7 +189,7 @@ def export_images(dataset: str, out: Path) -> Path:
     """
     folder = Path(out) / dataset
     with new_folder(folder) as whole:
-        for name, array in _read(dataset, None)[0].items():
+        for name, array in _read(dataset, None, hub.WHOLE)[0].items():
             write_idx(whole / f"{name}.gz", array.astype(np.uint8))
     return folder
 
@@ -198,19 +203,21 @@ def read_folder(folder: Path) -> Arrays:
     return {name: read_idx(_plain_or_gz(folder / name), axes) for name, axes in IDX_FILES.items()}
 
 
-def _read(dataset: str, data_dir: Path | None) -> tuple[Arrays, str]:
-    """The arrays of a dataset, checked, and where they came from."""
+def _read(dataset: str, data_dir: Path | None, selection: hub.Selection) -> tuple[Arrays, str, ImageDataset]:
+    """The arrays of a dataset, checked, where they came from, and what they are."""
+    if hub.is_on_hub(dataset):
+        return _by_id(dataset, data_dir, selection)
     if dataset not in DATASETS:
-        raise unknown("dataset", dataset, DATASETS)
+        raise unknown("dataset", dataset, [*DATASETS, "hf:owner/name"])
     about = DATASETS[dataset]
     folder = local_folder(dataset, data_dir, bool(about.embedded), _offline_ways(dataset))
     if folder is not None:
-        return _checked(read_folder(folder), str(folder), about), str(folder)
+        return _checked(read_folder(folder), str(folder), about), str(folder), about
     if about.embedded:
         arrays, source = read_folder(embedded(about.embedded)), "embedded"
     else:
         arrays, source = _from_hub(about.hub, dataset), f"Hub {about.hub}"
-    return _checked(arrays, source, about), source
+    return _checked(arrays, source, about), source, about
 
 
 def _plain_or_gz(plain: Path) -> Path:
@@ -223,17 +230,24 @@ def _plain_or_gz(plain: Path) -> Path:
 def _from_hub(hub_id: str, dataset: str) -> Arrays:
     """The splits ``train`` and ``test`` of a dataset on the Hub, under the names that their IDX files would have."""
     loaded = from_hub(hub_id, _offline_ways(dataset))
-    arrays: Arrays = {}
-    for split, images, labels in (("train", TRAIN_IMAGES, TRAIN_LABELS), ("test", TEST_IMAGES, TEST_LABELS)):
+    for split in ("train", "test"):
         if split not in loaded or not {"image", "label"} <= set(loaded[split].column_names):
             raise SeqlraError(f"{hub_id} has no split {split!r} with the columns 'image' and 'label'")
-        batches = list(loaded[split].iter(1000))  # by batches, because rows one by one are decoded slowly
-        shades = [np.asarray(image) for batch in batches for image in batch["image"]]
-        if len({(shade.shape, shade.dtype) for shade in shades}) > 1:
-            raise SeqlraError(f"the images of {hub_id} are not of one size and kind")
-        arrays[images] = np.stack(shades) if shades else np.empty((0, 0, 0), np.uint8)
-        arrays[labels] = np.array([label for batch in batches for label in batch["label"]], np.int64)
-    return arrays
+    return _as_files(hub.images(loaded, hub_id, hub.Selection("image", "label"))[0])
+
+
+def _by_id(dataset: str, data_dir: Path | None, selection: hub.Selection) -> tuple[Arrays, str, ImageDataset]:
+    """A dataset by its id on the Hub, as of `_read`."""
+    loaded, source = hub.load_splits(dataset, data_dir, selection)
+    found, classes = hub.images(loaded, source, selection)
+    about = ImageDataset(f"images of {source}", hub=dataset, classes=classes, valid=len(found["train images"]) // 10)
+    return _checked(_as_files(found), source, about), source, about
+
+
+def _as_files(found: Mapping[str, NDArray[Any]]) -> Arrays:
+    names = {"train images": TRAIN_IMAGES, "train labels": TRAIN_LABELS}
+    names |= {"test images": TEST_IMAGES, "test labels": TEST_LABELS}
+    return {names[name]: array for name, array in found.items()}
 
 
 def _checked(arrays: Arrays, source: str, about: ImageDataset) -> Arrays:

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from seqlra.data.arrays import Sequences, SequenceSplits, sequences_from_arrays, split_sequences
+from seqlra.data.tables import demand_column, read_table
 from seqlra.errors import SeqlraError, first_line
 from seqlra.files import demand_file
 
 SPLITS = ("train", "valid", "test")
-FORMATS = (".npz", ".csv", ".parquet")
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -213,23 +213,12 @@ def _read_npz(path: Path) -> Arrays:
 
 def _read_table(path: Path, column: str | None) -> Arrays:
     """The columns of a table as arrays ``x`` and ``t``."""
-    import pandas  # which is slow to import; `datasets` needs it, so it is there
-
-    if path.suffix not in FORMATS:
-        raise SeqlraError(f"{path.name} is none of the formats {', '.join(FORMATS)}")
-    try:
-        table = pandas.read_csv(path) if path.suffix == ".csv" else pandas.read_parquet(path)
-    except Exception as error:  # whatever a damaged file makes the readers raise
-        raise SeqlraError(f"cannot read {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
-    names = [str(name) for name in table.columns]
-    table.columns = names
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise SeqlraError(
-            f"{path} must have columns of different names, at least a feature and the target; found {names}"
-        )
+    table = read_table(path)
+    names = list(table.columns)
+    if len(names) < 2:
+        raise SeqlraError(f"{path} must have at least two columns, a feature and the target; found {names}")
     column = names[-1] if column is None else column
-    if column not in names:
-        raise SeqlraError(f"{path} has no column {column!r}; it has {', '.join(names)}")
+    demand_column(path, table, column)
     features = table.drop(columns=column)
     wrong = [name for name in features if features[name].dtype.kind not in "fiub"]
     if wrong:

@@ -65,14 +65,17 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise SeqlraError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
-def from_hub(hub_id: str, offline_ways: str, revision: str | None = None) -> Any:
+def from_hub(
+    hub_id: str, offline_ways: str, revision: str | None = None, config: str | None = None, local: bool = False
+) -> Any:
     """``datasets.load_dataset(hub_id)``, without its log and progress bars.
 
     What was loaded before comes from the cache of ``datasets`` where the Hub does not answer.
 
     Args:
-        hub_id: ``"owner/name"`` on the Hub.
+        hub_id: ``"owner/name"`` on the Hub; where it is ``local``, a folder with the files of a dataset.
         revision: a commit of the dataset, where its main branch cannot be used.
+        config: the configuration, of a dataset that has several.
         offline_ways: what to do without the Hub; the end of the error's message.
 
     Raises:
@@ -81,13 +84,13 @@ def from_hub(hub_id: str, offline_ways: str, revision: str | None = None) -> Any
     import datasets  # slow to import, and most runs do without
 
     with _quiet():
-        answers = _hub_answers(datasets.config.HF_ENDPOINT)
+        answers = not local and _hub_answers(datasets.config.HF_ENDPOINT)
         try:
             with nullcontext() if answers else _offline(datasets.config):
-                return datasets.load_dataset(hub_id, revision=revision)
+                return datasets.load_dataset(hub_id, *([config] if config else []), revision=revision)
         except Exception as error:  # of many libraries: network, file system, formats
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            if not answers:
+            if not answers and not local:
                 reason = "the Hub does not answer, and it is not in the cache of an earlier run"
             raise SeqlraError(f"{hub_id} could not be loaded: {reason}; {offline_ways}") from error
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seqlra.data import hub
 from seqlra.data.sources import embedded, from_hub, local_folder, new_folder
+from seqlra.data.tables import column_of_text
 from seqlra.data.vocabulary import Tokens, Vocabulary, kind_of_tokens, token_starts
 from seqlra.errors import SeqlraError, unknown
 from seqlra.files import demand_file
@@ -82,6 +84,7 @@ def load_text(
     max_words: int = 10_000,
     held_out: tuple[Path, Path] | None = None,
     lowercase: bool = False,
+    selection: hub.Selection = hub.WHOLE,
 ) -> Text:
     """A text as numbers on the device: the first 90 percent of its tokens to train, 5 to validate, 5 to test, unless it
     comes in three files.
@@ -89,16 +92,19 @@ def load_text(
     For tiny Shakespeare, these are exactly the splits on the Hub.
 
     Args:
-        dataset: one of `TEXTS`; ignored where ``text`` is given.
+        dataset: one of `TEXTS`, or ``hf:owner/name``: any of the Hub with a column of text. Where that has the splits
+            ``train``, ``validation`` and ``test``, they are the three; else ``train`` is cut. Ignored where ``text``
+            is given.
         data_dir: the folder that holds ``<dataset>/input.txt``. Without it, or where the dataset is embedded and
             there is no such folder: see `TEXTS`.
-        text: the user's own file, in UTF-8.
+        text: the user's own file, in UTF-8, or a table, ``.csv`` or ``.parquet``, with a column of text.
         tokens: ``"chars"`` or ``"words"``.
         device: where the numbers live.
         vocabulary: the one of a trained network; without it, one is made of the training split alone.
         max_words: the most symbols that a vocabulary of words has.
         held_out: the files to validate and to test on; all of ``text`` is then to train on.
         lowercase: whether capitals are read as small letters.
+        selection: the column of a dataset by its id, or of a table.
 
     Raises:
         SeqlraError: an unknown dataset or kind of tokens, a vocabulary of the other kind, a file that cannot be used,
@@ -107,11 +113,17 @@ def load_text(
     kind = kind_of_tokens(tokens)
     if vocabulary is not None and vocabulary.tokens != kind:
         raise SeqlraError(f"this vocabulary is one of {vocabulary.tokens}, so it cannot read {kind}")
-    if text is not None:
-        name, content, source = Path(text).name, read_text(text), str(text)
+    if text is None and hub.is_on_hub(dataset):
+        name, (parts, source) = dataset, _by_id(dataset, data_dir, selection, kind)
     else:
-        name, (content, source) = dataset, _read(dataset, data_dir)
-    parts = _split(content, kind, source) if held_out is None else [content, *map(read_text, held_out)]
+        if text is not None:
+            name, content, source = Path(text).name, read_text(text, selection.column), str(text)
+        else:
+            name, (content, source) = dataset, _read(dataset, data_dir)
+        if held_out is None:
+            parts = _split(content, kind, source)
+        else:
+            parts = [content, *(read_text(file, selection.column) for file in held_out)]
     for part, file in zip(parts, (source, *(held_out or (source, source))), strict=True):
         if len(token_starts(part, kind)) < 2:
             raise SeqlraError(f"{file} is too short: it needs two {kind}, one to read and one to predict")
@@ -122,14 +134,20 @@ def load_text(
     return Text(name, source, vocabulary, **ids, unknown=unknown_in)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, column: str | None = None) -> str:
     r"""The text in a file, with ``\n`` for every kind of newline and without a byte order mark.
+
+    Args:
+        path: a file in UTF-8. With a ``column`` it is a table, ``.csv`` or ``.parquet``, whose rows are lines.
+        column: of the table; a ``.parquet`` without one has the column ``text``.
 
     Raises:
         SeqlraError: there is no such file, it cannot be read, it is not UTF-8, or there is no text in it.
     """
     path = Path(path)
     demand_file(path)
+    if column is not None or path.suffix == ".parquet":
+        return _plain(hub.joined(column_of_text(path, "text" if column is None else column)), str(path))
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -163,7 +181,7 @@ def export_text(dataset: str, out: Path) -> Path:
 def _read(dataset: str, data_dir: Path | None) -> tuple[str, str]:
     """A text, and where it came from."""
     if dataset not in TEXTS:
-        raise unknown("dataset", dataset, TEXTS)
+        raise unknown("dataset", dataset, [*TEXTS, "hf:owner/name"])
     about = TEXTS[dataset]
     folder = local_folder(dataset, data_dir, bool(about.embedded), _offline_ways(dataset))
     if folder is not None:
@@ -181,6 +199,17 @@ def _from_hub(about: TextDataset, offline_ways: str) -> str:
         if split not in loaded or "text" not in loaded[split].column_names:
             raise SeqlraError(f"{about.hub} has no split {split!r} with the column 'text'")
     return _plain("".join(row for split in splits for row in loaded[split]["text"]), about.hub)
+
+
+def _by_id(dataset: str, data_dir: Path | None, selection: hub.Selection, kind: Tokens) -> tuple[list[str], str]:
+    """The three parts of a dataset by its id on the Hub, and where they came from."""
+    loaded, source = hub.load_splits(dataset, data_dir, selection)
+    found = {
+        name: _plain(text, f"{source}, {name}") for name, text in hub.texts(loaded, source, selection.column).items()
+    }
+    if {"validation", "test"} <= found.keys():
+        return [found["train"], found["validation"], found["test"]], source
+    return _split(found["train"], kind, source), source
 
 
 def _plain(content: str, source: str) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqlra.analysis.plotting import Curves, by_epoch, draw_curves, logarithmic, save_figure
+from seqlra.analysis.curves import Curves
+from seqlra.analysis.plotting import by_epoch, draw_curves, logarithmic, save_figure
 from seqlra.paper.cells import Cell
 from seqlra.paper.exhibit import Entry
 from seqlra.paper.reproduction import Found, Reproduction

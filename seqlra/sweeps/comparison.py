@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from seqlra import markdown
-from seqlra.analysis.plotting import METRICS, Curves, save_curves
+from seqlra.analysis.curves import METRICS, Curves
 from seqlra.engine.update import update
 from seqlra.errors import SeqlraError
+from seqlra.optional import can_draw
 from seqlra.sweeps.run_store import RunSpec, RunStore, Watching, groups, show_nothing
 from seqlra.sweeps.workers import Workers, train_all
 from seqlra.training.data_settings import Text
@@ -183,7 +184,9 @@ class Comparison(RunStore):
         self.write_json(self.path / "results.json", results)
         self.write_text(self.path / "table.md", self._markdown(results))
         curves = [self._curves(each) for each in results["rows"] if each["members"]]
-        if any(any(curve.values) for curve in curves):
+        if any(any(curve.values) for curve in curves) and can_draw():
+            from seqlra.analysis.plotting import save_curves
+
             save_curves(self.path / "curves.png", curves, self.title, self.metric)
         return results
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from seqlra import own
+from seqlra.data.hub import is_on_hub
 from seqlra.errors import SeqlraError, unknown
 from seqlra.network.units import discretizer
 from seqlra.rules import rule, rule_class
@@ -135,6 +136,7 @@ def refuse_ignored(given: Collection[str], config: Config) -> None:
     g = net.discretizer
     competes = g is not None and (own.is_own(g) or getattr(discretizer(g, 2), "block", 1) == 2)
     on_text = getattr(data, "text", None) is not None
+    on_hub = is_on_hub(data.dataset) and not on_text
     needed = {
         "momentum": (optimizer in ("sgd", "rmsprop") or own.is_own(optimizer), "--optimizer sgd or rmsprop"),
         "weight_std": (net.weight_init == "gaussian", "--weight-init gaussian"),
@@ -143,6 +145,8 @@ def refuse_ignored(given: Collection[str], config: Config) -> None:
         "max_words": (getattr(data, "tokens", None) == "words", "--tokens words"),
         "weight_init": (net.init_from is None, "no --init-from"),
         "dataset": (not on_text, "no --text"),
+        "column": (on_hub or on_text, "--dataset hf:owner/name, or --text FILE.csv"),
+        **dict.fromkeys(("label_column", "config_name", "revision"), (on_hub, "--dataset hf:owner/name")),
         "data_dir": (not on_text, "no --text"),
     }
     for name, (met, words) in needed.items():

@@ -22,15 +22,41 @@ Seed = Annotated[int, Field(ge=0, lt=2**62)]
 DataDir = Annotated[str | None, Option(DATA_DIR, DATA, "Hub or embedded", kind=Path)]
 
 
+OfHub = "Of a dataset of the Hub (hf:owner/name)"
+Column = Annotated[
+    str | None,
+    Option(
+        "Column of the images of a dataset of the Hub, or of its text or that of --text FILE.csv.",
+        DATA,
+        "the only one of its kind",
+    ),
+]
+ConfigName = Annotated[str | None, Option(f"{OfHub}: its configuration.", DATA, "the only one")]
+Revision = Annotated[str | None, Option(f"{OfHub}: a commit, branch or tag.", DATA, "main")]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Images(Checked):
     """Images to classify. A ``seed`` draws the images for validation and the order of the others."""
 
     kind: ClassVar[str] = "images"
-    dataset: Annotated[str, Option("mnist-sample (embedded), mnist or fashion_mnist.", DATA, default="mnist-sample")]
+    dataset: Annotated[
+        str,
+        Option(
+            "mnist-sample (embedded), mnist, fashion_mnist, or hf:owner/name: images of the Hub with classes.",
+            DATA,
+            default="mnist-sample",
+        ),
+    ]
     data_dir: DataDir = None
+    column: Column = None
+    label_column: Annotated[
+        str | None, Option(f"{OfHub}: the column of the classes.", DATA, "the only one of classes")
+    ] = None
+    config_name: ConfigName = None
+    revision: Revision = None
     valid: Annotated[
-        int | None, Option("Training images held out for validation.", DATA, "10000; of the sample 2500")
+        int | None, Option("Training images held out for validation.", DATA, "10000; of the sample 2500; hf: a tenth")
     ] = None
     seed: Annotated[
         int | None,
@@ -47,15 +73,24 @@ class Text(Checked):
     dataset: Annotated[
         str,
         Option(
-            "A text (text-sample, tiny_shakespeare), a generated task (temporal-order, adding, ...) or images step by "
-            "step (mnist-rows, ...); see seqlra list datasets.",
+            "A text (text-sample, tiny_shakespeare, hf:owner/name of the Hub), a generated task (temporal-order, "
+            "adding, ...) or images step by step (mnist-rows, ...); see seqlra list datasets.",
             DATA,
             default="text-sample",
         ),
     ]
     data_dir: DataDir = None
+    column: Column = None
+    config_name: ConfigName = None
+    revision: Revision = None
     text: Annotated[
-        str | None, Option("Your own UTF-8 text, in place of a dataset.", DATA, open_as=False, kind=Path)
+        str | None,
+        Option(
+            "Your own UTF-8 text, in place of a dataset; or a .csv or .parquet with --column.",
+            DATA,
+            open_as=False,
+            kind=Path,
+        ),
     ] = None
     valid_text: Annotated[
         str | None,
@@ -186,10 +221,10 @@ def data_of(task: str, data: Mapping[str, Any]) -> type[Data]:
     dataset = data["dataset"]
     if data.get("data") is not None:
         return own
-    if task == "mlp" or data.get("text") is not None:
+    if task == "mlp" or data.get("text") is not None or str(dataset).startswith("hf:"):
         return first
     names: dict[type[Data], Iterable[str]] = {Text: TEXTS, Generated: MEMORY_TASKS, Pixels: PIXEL_DATASETS}
     for kind in DATA_OF[task]:
         if dataset in names.get(kind, ()):
             return kind
-    raise unknown("dataset", dataset, [name for known in names.values() for name in known])
+    raise unknown("dataset", dataset, [*(name for known in names.values() for name in known), "hf:owner/name"])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seqlra.data.arrays import PIXEL_DATASETS, SequenceSplits, pixel_sequences
+from seqlra.data.hub import Selection
 from seqlra.data.images import load_images
 from seqlra.data.memory import GeneratedSequences
 from seqlra.data.own import load_rows, load_sequences
@@ -241,7 +242,7 @@ def _images(configs: Sequence[Config], device: torch.device) -> tuple[Classifica
     seed = seeds[0] if len(set(seeds)) == 1 else seeds
     g = discretizer(net.discretizer, net.block_size)
     mlp(1, net.hidden, 1, net.activation, g, net.loss)  # refuses units that make no sense before data is loaded
-    images = load_images(data.dataset, _path(data.data_dir), seed, device, data.valid)
+    images = load_images(data.dataset, _path(data.data_dir), seed, device, data.valid, _selection(data))
     task = Classification(images, config.optimization.batch_size or 1, seed)
     return task, mlp(images.pixels, net.hidden, images.classes, net.activation, g, net.loss), None
 
@@ -262,6 +263,7 @@ def _text(config: Config, device: torch.device) -> tuple[Prediction, Nodes, Voca
         max_words=data.max_words,
         held_out=held_out,
         lowercase=data.lowercase,
+        selection=_selection(data),
     )
     network = unroll(config, text.vocabulary)
     splits = {split: covering(getattr(text, split)) for split in ("train", "valid", "test")}
@@ -305,6 +307,10 @@ def _rows(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes
     task = LabeledSequences(rows, config.optimization.batch_size or 1, data.seed)
     loss = masked(rows.loss) if rows.masked else rows.loss
     return task, mlp(rows.inputs, net.hidden, rows.outputs, net.activation, g, net.loss, loss), None
+
+
+def _selection(data: Images | Text) -> Selection:
+    return Selection(data.column, getattr(data, "label_column", None), data.config_name, data.revision)
 
 
 def _path(name: str | None) -> Path | None:

@@ -22,6 +22,9 @@ from seqlra.tasks.sequences import LabeledSequences
 from seqlra.training.machine import versions
 from seqlra.training.settings import Config
 
+LATER = ("column", "label_column", "config_name", "revision")
+"""Settings of data that came later: left open, they say nothing, so that the hash of a run from before is the same."""
+
 
 def fingerprint(rule: Rule) -> str:
     """A hash of the source of the rule's classes, without comments and layout. Of a class from outside the package it
@@ -47,6 +50,9 @@ def settings_fingerprint(configs: Sequence[Config]) -> str:
             del each[name]
         for name in ("data_dir", "text", "valid_text", "test_text", "data"):
             each["data"].pop(name, None)
+        for name in LATER:
+            if name in each["data"] and each["data"][name] is None:
+                del each["data"][name]
         del each["optimization"]["epochs"], each["optimization"]["steps"]
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
 

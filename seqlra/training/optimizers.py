@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from seqlra import own
 from seqlra.errors import SeqlraError, first_line, unknown
-from seqlra.training.settings import Optimization
+
+if TYPE_CHECKING:
+    from seqlra.training.settings import Optimization  # which imports pydantic; `fit` does without
 
 OPTIMIZERS: dict[str, str] = {
     "sgd": "gradient descent, with momentum if given (the paper's Table 1)",

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from seqlra import SeqlraError
+from seqlra.analysis import plotting
 from seqlra.sweeps import comparison
-from seqlra.training import checkpoint, pictures, runs
+from seqlra.training import checkpoint, runs
 from seqlra.training.configure import configure
 from seqlra.training.run_directory import RunDirectory, StackDirectory, TrainingDirectory
 from seqlra.training.runs import resume_runs, train_runs
@@ -36,7 +37,7 @@ def stop(trainer: Trainer) -> None:
 def single_precision(double_precision: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Training runs as a command does, in float32; pictures would take longer than the training here."""
     monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
-    monkeypatch.setattr(pictures, "save_curves", lambda *_: None)
+    monkeypatch.setattr(plotting, "save_curves", lambda *_: None)
     torch.set_default_dtype(torch.float32)
     monkeypatch.setattr(Trainer, "CHECK_EVERY", 4)
     monkeypatch.chdir(tmp_path)

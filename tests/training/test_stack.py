@@ -20,10 +20,11 @@ from helpers import Killed, Run, folder_of
 from torch import Tensor
 
 from seqlra import SeqlraError
+from seqlra.analysis import plotting
 from seqlra.data.images import Split
 from seqlra.errors import Diverged
 from seqlra.tasks.classification import Classification
-from seqlra.training import checkpoint, pictures, progress, runs
+from seqlra.training import checkpoint, progress, runs
 from seqlra.training.configure import configure
 from seqlra.training.experiment import Experiment, prepare, with_changes
 from seqlra.training.results import spread
@@ -47,7 +48,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than the training here."""
     monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
-    monkeypatch.setattr(pictures, "save_curves", lambda *_: None)
+    monkeypatch.setattr(plotting, "save_curves", lambda *_: None)
 
 
 def mlp(images: Path, settings: dict[str, Any] | None = None, **given: Any) -> Config:

@@ -1,16 +1,4 @@
-"""Networks as scikit-learn estimators: in pipelines, under `GridSearchCV`, for data frames.
-
-    >>> from sklearn.datasets import load_digits
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from seqlra.sklearn import LRAClassifier
-    >>> x, y = load_digits(return_X_y=True)
-    >>> model = make_pipeline(StandardScaler(), LRAClassifier(max_iter=20, random_state=0)).fit(x[:1200], y[:1200])
-    >>> bool(model.score(x[1200:], y[1200:]) > 0.8)
-    True
-
-Their parameters have the names of scikit-learn's own multilayer perceptrons where these have them.
-"""
+"""What the estimators have in common: their parameters, and training with them."""
 
 from __future__ import annotations
 
@@ -20,11 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from seqlra.analysis.predicting import predict
@@ -41,8 +27,8 @@ from seqlra.training.optimizers import make
 from seqlra.training.progress import Progress
 
 
-class _Perceptron(BaseEstimator):  # type: ignore[misc]
-    """What classifiers and regressors have in common."""
+class Perceptron(BaseEstimator):  # type: ignore[misc]
+    """A multilayer perceptron, whose parameters `LRAClassifier` explains."""
 
     _output = ""
 
@@ -172,113 +158,3 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
     def _units(self, targets: NDArray[Any]) -> int:
         """The number of outputs."""
         raise NotImplementedError
-
-
-class LRAClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
-    """A multilayer perceptron that classifies, trained by a rule of seqlra.
-
-    Args:
-        hidden_layer_sizes: units of each hidden layer.
-        activation, discretizer, loss: f, g and the local loss of hidden units; names, or objects of your own.
-        rule: the name of a rule (``seqlra list rules``), or one as an object.
-        beta, rule_settings: settings of a rule that is a name; what is left open suits it.
-        weight_init, feedback_init: how W and E start.
-        optimizer, learning_rate_init: the name of an optimizer and its step size; None: what suits the rule.
-        batch_size, max_iter: samples in a mini-batch; epochs.
-        early_stopping: whether ``validation_fraction`` of the samples are held out, training ends after
-            ``n_iter_no_change`` epochs without a gain of ``tol``, and the best epoch's weights are kept.
-        warm_start: whether ``fit`` goes on with the weights that there are.
-        random_state: of the weights, the order of samples and random units.
-        verbose: whether progress is shown.
-        device: ``cpu`` or ``cuda``.
-
-    Attributes:
-        classes_: the classes.
-        graph_: the network, a `seqlra.Graph`.
-        history_: rows of metrics of the last training.
-        loss_curve_, n_iter_: the training loss of each epoch so far, and how many there were.
-    """
-
-    _output = "cross-entropy"
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """One epoch over some samples; the first call names all ``classes``.
-
-        Raises:
-            ValueError: data that cannot be learned from, classes that the first call did not name.
-        """
-        first = not hasattr(self, "graph_")
-        if first and classes is not None:
-            self.classes_ = np.unique(column_or_1d(classes))
-        X, targets = self._checked(X, y, reset=first, known=hasattr(self, "classes_"))
-        if first:
-            self._begin(X, targets)
-        self._train(X, targets, 1)
-        return self
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The most likely class of each sample, ``(n,)``."""
-        outputs = self._outputs(X)
-        return self.classes_[outputs.argmax(1)]
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """The probabilities of the classes, ``(n, classes)``."""
-        return self._outputs(X)
-
-    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
-        """Their logarithms."""
-        return np.log(self.predict_proba(X))
-
-    def _checked(self, X: Any, y: Any, reset: bool, known: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
-        X, y = validate_data(self, X, y, dtype=np.float32, reset=reset)
-        check_classification_targets(y)
-        y = column_or_1d(y, warn=True)
-        if known or not reset:
-            if odd := set(np.unique(y).tolist()) - set(self.classes_.tolist()):
-                raise ValueError(f"the classes {sorted(odd)} are new; those of the first call are {self.classes_}")
-            return X, np.searchsorted(self.classes_, y)
-        encoder = LabelEncoder().fit(y)
-        self.classes_ = encoder.classes_
-        return X, encoder.transform(y)
-
-    def _units(self, targets: NDArray[Any]) -> int:
-        return len(self.classes_)
-
-
-class LRARegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
-    """A multilayer perceptron with a linear output for values, trained by a rule of seqlra. Targets should be about as
-    large as 1; `sklearn.compose.TransformedTargetRegressor` scales them.
-
-    Parameters and attributes are those of `LRAClassifier`.
-    """
-
-    _output = "gaussian"
-
-    def partial_fit(self, X: Any, y: Any) -> Self:
-        """One epoch over some samples."""
-        first = not hasattr(self, "graph_")
-        X, targets = self._checked(X, y, reset=first)
-        if first:
-            self._begin(X, targets)
-        self._train(X, targets, 1)
-        return self
-
-    def predict(self, X: Any) -> NDArray[np.float64]:
-        """The values of each sample, ``(n,)``, or ``(n, targets)`` where it was trained on several."""
-        outputs = self._outputs(X)
-        return outputs[:, 0] if self._one else outputs
-
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-        X, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, y_numeric=True, reset=reset)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        self._one = y.ndim == 1
-        return X, y.astype(np.float32).reshape(len(y), -1)
-
-    def _units(self, targets: NDArray[Any]) -> int:
-        return int(targets.shape[1])
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
