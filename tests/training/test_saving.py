@@ -32,7 +32,7 @@ NETS: dict[str, tuple[Any, list[Any]]] = {
     "blocks of three": (mlp(5, [6, 9], 3, discretizer=discretizer("lwta", 3)), []),
     "a recurrent one": (elman(3, [7, 5], 2, 4, output=seqlra.masked("gaussian"), across_time=True), []),
     "a leaky recurrent one": (elman(3, [7, 5], 2, 4, output=seqlra.masked("gaussian"), leak=0.3), []),
-    "a diagonal recurrence": (elman(3, [7, 5], 2, 4, across_time=True, recurrence="diagonal"), []),
+    "a diagonal recurrent one": (elman(3, [7, 5], 2, 4, across_time=True, recurrence="diagonal"), []),
     "a unit of one's own": (mlp(5, [6], 3, ARCTAN), [ARCTAN]),
     "losses of one's own": (elman(3, [7], 2, 4, output=seqlra.masked(OWN_LOSS)), [OWN_LOSS]),
 }
