@@ -44,7 +44,7 @@ class DNI(LearnedFeedback):
     name: ClassVar[str] = "dni"
     about: ClassVar[str] = "BPTT with a learned prediction of later chunks' gradient (Jaderberg et al. 2017)"
     feedback: Literal["exact", "fixed", "learned"] = "exact"
-    predictor_lr: float = 0.5
+    predictor_lr: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
