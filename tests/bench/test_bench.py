@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from seqlra import Graph, LRAFeedback, SeqlraError, elman, initialize, mlp, update
 from seqlra.bench import mlp as of_mlp
 from seqlra.bench import rnn as of_rnn
-from seqlra.bench.timing import Case, alternate, matmul_rate
+from seqlra.bench.timing import Case, alternate, matmul_rate, peak_mib
 from seqlra.cli import app
 from seqlra.network.forward import null_state
 
@@ -58,6 +59,29 @@ def test_both_sides_are_run_as_often() -> None:
 
     alternate("case", "rival", lambda: count("mine"), lambda: count("theirs"), rounds=3, seconds=0)
     assert runs["mine"] == runs["theirs"] > 3 * 3
+
+
+def test_the_memory_of_an_update_is_what_it_holds_at_once() -> None:
+    def run() -> torch.Tensor:
+        a = torch.ones(1000, 256)  # 1000 KiB
+        b = a + 1
+        del a
+        b.mul_(2)  # in place: nothing new
+        return b[0] + 1  # 1 KiB more
+
+    torch.set_default_dtype(torch.float32)
+    assert peak_mib(run, torch.device("cpu")) == pytest.approx(2000 / 1024)
+
+
+def test_bench_rnn_online_has_time_and_memory_and_names_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_rnn, "alternate", partial(alternate, seconds=0))
+    monkeypatch.setattr("seqlra.bench.timing.matmul_rate", lambda _: 1e9)
+    monkeypatch.setattr(of_rnn, "ONLINE", {name: of_rnn.ONLINE[name] for name in ("rtrl", "uoro", "rflo")})
+    sizes = ("--hidden", "9", "--streams", "3", "--unroll", "4", "--symbols", "5")
+    rtrl, uoro, rflo = printed("rnn", "--online", *sizes)["cases"]  # type: ignore[misc]
+    assert rflo["case"] == "rflo, 9 units"
+    assert rtrl["ours_mib"] > uoro["ours_mib"] > rflo["ours_mib"] > 0
+    assert of_rnn.online_case("rtrl", 128, 64, 50, 65, torch.device("cpu"), 1) is None
 
 
 def printed(*arguments: str) -> dict[str, object]:
