@@ -77,11 +77,12 @@ class Online(Exhibit):
         return self.cells_at("paper", Machine("cpu", 1))
 
     def cells_at(self, scale: str, machine: Machine) -> list[Cell]:
-        """Text first, then task by task."""
+        """Text first, then task by task; UORO, which takes longest, last."""
         dataset, rules = text(machine), [rule for rule in RULES if rule not in ON_TEXT_ALONE]
         on_text = [text_cell(rule, lr, dataset, UPDATES[scale]) for rule in RULES for lr in TEXT_LRS]
         on_tasks = product(TASKS, rules, MEMORY_LRS)
-        return [*on_text, *(memory_cell(task, rule, lr, EPOCHS[scale]) for task, rule, lr in on_tasks)]
+        cells = [*on_text, *(memory_cell(task, rule, lr, EPOCHS[scale]) for task, rule, lr in on_tasks)]
+        return sorted(cells, key=lambda cell: bool(cell.options["rule"] == "uoro"))
 
     def page(self, reproduction: Reproduction) -> Page | None:
         """A table of text and one of every task."""

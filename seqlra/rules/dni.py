@@ -43,6 +43,7 @@ class DNI(LearnedFeedback):
     feedbacks: ClassVar[tuple[str, ...]] = ("exact", "fixed", "learned")
     name: ClassVar[str] = "dni"
     about: ClassVar[str] = "BPTT with a learned prediction of later chunks' gradient (Jaderberg et al. 2017)"
+    costs: ClassVar[tuple[str, str]] = ("T B n^2", "T B n")
     feedback: Literal["exact", "fixed", "learned"] = "exact"
     predictor_lr: float = 0.1
 

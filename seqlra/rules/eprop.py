@@ -24,7 +24,7 @@ class EProp(OnlineRule):
     """
 
     name: ClassVar[str] = "e-prop"
-    about: ClassVar[str] = "e-prop of leaky rate units: symmetric, random or adaptive E (Bellec et al. 2020); a product"
+    about: ClassVar[str] = "e-prop of leaky rate units: symmetric, random or adaptive E (Bellec et al. 2020)"
     feedback: Literal["exact", "fixed", "learned"] = "exact"
 
     def through_itself(self, graph: Graph, number: int) -> list[ConnectionInto]:

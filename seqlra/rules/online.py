@@ -41,6 +41,7 @@ class OnlineRule(LearnedFeedback):
             that keep their initial value; ``learned``: through E, which gets the transpose of the update of W.
     """
 
+    costs: ClassVar[tuple[str, str]] = ("T B n", "T B n")
     feedbacks: ClassVar[tuple[str, ...]] = ("exact", "fixed", "learned")
 
     def setup(self, graph: Graph) -> None:

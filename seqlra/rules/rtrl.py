@@ -28,7 +28,8 @@ class RTRL(OnlineRule):
     """
 
     name: ClassVar[str] = "rtrl"
-    about: ClassVar[str] = "RTRL: BPTT forward in time, in units^4 operations a step (Williams and Zipser 1989)"
+    about: ClassVar[str] = "RTRL, real-time recurrent learning: BPTT forward in time (Williams and Zipser 1989)"
+    costs: ClassVar[tuple[str, str]] = ("T B n^4", "B n^3")
     feedback: Literal["exact", "fixed", "learned"] = "exact"
 
     def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:

@@ -20,7 +20,7 @@ class SnAp1(OnlineRule):
     """
 
     name: ClassVar[str] = "snap-1"
-    about: ClassVar[str] = "SnAp-1: RTRL of each unit by itself, exact if V is diagonal (Menick et al. 2020); a product"
+    about: ClassVar[str] = "SnAp-1: RTRL of each unit by itself, exact if V is diagonal (Menick et al. 2020)"
     feedback: Literal["exact", "fixed", "learned"] = "exact"
 
     def through_itself(self, graph: Graph, number: int) -> list[ConnectionInto]:

@@ -30,6 +30,7 @@ class UORO(OnlineRule):
 
     name: ClassVar[str] = "uoro"
     about: ClassVar[str] = "UORO: an unbiased estimate of RTRL of rank one (Tallec and Ollivier 2017)"
+    costs: ClassVar[tuple[str, str]] = ("T B n^2", "B n^2")
     feedback: Literal["exact", "fixed", "learned"] = "exact"
 
     def check(self, graph: Graph) -> None:
