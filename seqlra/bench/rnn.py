@@ -67,7 +67,7 @@ def rnn_case(
 
 ONLINE: dict[str, Rule] = {
     "backprop": Backprop(),
-    "lra-fdbk, learned, window 0": LRAFeedback(c2=None, window=0, feedback="learned", carry="error"),
+    "lra-fdbk": LRAFeedback(c2=None, window=0, feedback="learned", carry="error"),
     "dfa": DirectFeedbackAlignment(),
     "rflo": RFLO(),
     "e-prop": EProp(),
@@ -76,7 +76,7 @@ ONLINE: dict[str, Rule] = {
     "uoro": UORO(),
     "rtrl": RTRL(),
 }
-"""Rules whose time and memory are compared, on leaky units."""
+"""Rules whose time and memory are compared, on leaky units; LRA-fdbk with window 0."""
 
 MOST = 10**10
 """Operations on traces in an update, above which a rule is too large to be timed."""

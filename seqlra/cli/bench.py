@@ -128,6 +128,9 @@ def rnn(
     online: Annotated[
         bool, typer.Option("--online", help="Time and memory of every online rule instead, at 128, 256, 512 units.")
     ] = False,
+    rules: Annotated[
+        str | None, typer.Option(help="With --online, which rules, such as rflo,snap-1.", show_default="all")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -138,8 +141,10 @@ def rnn(
     where, count = _machine(device, threads)
     if online:
         sizes = (hidden,) if hidden else (128, 256, 512)
-        _report(_online_cases(sizes, streams, unroll, symbols, where, rounds), where, count, rounds, json)
+        _report(_online_cases(rules, sizes, streams, unroll, symbols, where, rounds), where, count, rounds, json)
         return
+    if rules is not None:
+        raise SeqlraError("--rules says which rules --online times; give that, too")
     hidden = hidden or 256
     cases = [rnn_case(label, hidden, streams, unroll, symbols, where, rounds) for label in RULES]
     if epsilon:
@@ -148,19 +153,26 @@ def rnn(
 
 
 def _online_cases(
-    sizes: tuple[int, ...], streams: int, unroll: int, symbols: int, where: torch.device, rounds: int
+    rules: str | None, sizes: tuple[int, ...], streams: int, unroll: int, symbols: int, where: torch.device, rounds: int
 ) -> list[Case]:
-    """Every online rule at every size; those that are too large are named on standard error."""
+    """The online rules at every size; those that are too large are named on standard error."""
     from seqlra.bench.rnn import ONLINE, online_case
+    from seqlra.errors import unknown
 
+    chosen = list(ONLINE) if rules is None else [name.strip() for name in rules.split(",")]
+    for name in chosen:
+        if name not in ONLINE:
+            raise unknown("rule", name, ONLINE)
     cases = []
     for size in sizes:
-        for label in ONLINE:
+        for label in chosen:
             case = online_case(label, size, streams, unroll, symbols, where, rounds)
             if case is None:
                 typer.echo(f"{label} at {size} units is too large: its traces take too many operations", err=True)
             else:
                 cases.append(case)
+    if not cases:
+        raise SeqlraError("every rule is too large at these sizes; give fewer --hidden units, --streams or --unroll")
     return cases
 
 

@@ -76,11 +76,14 @@ def test_the_memory_of_an_update_is_what_it_holds_at_once() -> None:
 def test_bench_rnn_online_has_time_and_memory_and_names_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_rnn, "alternate", partial(alternate, seconds=0))
     monkeypatch.setattr("seqlra.bench.timing.matmul_rate", lambda _: 1e9)
-    monkeypatch.setattr(of_rnn, "ONLINE", {name: of_rnn.ONLINE[name] for name in ("rtrl", "uoro", "rflo")})
     sizes = ("--hidden", "9", "--streams", "3", "--unroll", "4", "--symbols", "5")
-    rtrl, uoro, rflo = printed("rnn", "--online", *sizes)["cases"]  # type: ignore[misc]
+    rtrl, uoro, rflo = printed("rnn", "--online", "--rules", "rtrl,uoro,rflo", *sizes)["cases"]  # type: ignore[misc]
     assert rflo["case"] == "rflo, 9 units"
     assert rtrl["ours_mib"] > uoro["ours_mib"] > rflo["ours_mib"] > 0
+    refused = {"--online --rules rtrl": "too large", "--online --rules no": "unknown rule", "--rules rflo": "give that"}
+    for line, words in refused.items():
+        with pytest.raises(SeqlraError, match=words):
+            CliRunner().invoke(app, ["bench", "rnn", *line.split()], catch_exceptions=False)
     assert of_rnn.online_case("rtrl", 128, 64, 50, 65, torch.device("cpu"), 1) is None
 
 
