@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from seqlra.network.subgraph import Subgraph as Subgraph
     from seqlra.network.units import Activation as Activation
     from seqlra.network.units import Discretizer as Discretizer
+    from seqlra.rules import DNI as DNI
     from seqlra.rules import RFLO as RFLO
     from seqlra.rules import RTRL as RTRL
     from seqlra.rules import UORO as UORO
@@ -76,6 +77,7 @@ _HOMES = {
     "seqlra.engine.recorded": ("RecordedUpdate",),
     "seqlra.rules.views": ("ConnectionView", "LayerView"),
     "seqlra.rules": (
+        "DNI",
         "RFLO",
         "RTRL",
         "UORO",

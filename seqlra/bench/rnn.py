@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqlra.bench.timing import TINY, Case, Update, alternate, ours
+from seqlra.bench.timing import TINY, Case, Update, alternate, ours, peak_mib
 from seqlra.data.text import load_text
 from seqlra.engine.initialization import initialize
 from seqlra.engine.update import update
 from seqlra.network.builders import elman
 from seqlra.network.forward import null_state
 from seqlra.network.graph import Graph
-from seqlra.rules import Backprop, LRAFeedback, Rule
+from seqlra.rules import (
+    DNI,
+    RFLO,
+    RTRL,
+    UORO,
+    Backprop,
+    DirectFeedbackAlignment,
+    EProp,
+    LRAFeedback,
+    Rule,
+    SnAp1,
+)
 from seqlra.tasks.prediction import Prediction, as_streams
 
 RULES: dict[str, Rule] = {
@@ -51,6 +63,47 @@ def rnn_case(
         rounds,
         operations(hidden, streams * unroll, symbols, sweeps),
     )
+
+
+ONLINE: dict[str, Rule] = {
+    "backprop": Backprop(),
+    "lra-fdbk": LRAFeedback(c2=None, window=0, feedback="learned", carry="error"),
+    "dfa": DirectFeedbackAlignment(),
+    "rflo": RFLO(),
+    "e-prop": EProp(),
+    "snap-1": SnAp1(),
+    "dni": DNI(),
+    "uoro": UORO(),
+    "rtrl": RTRL(),
+}
+"""Rules whose time and memory are compared, on leaky units; LRA-fdbk with window 0."""
+
+MOST = 10**10
+"""Operations on traces in an update, above which a rule is too large to be timed."""
+
+
+def trace_operations(rule: str, hidden: int, rows: int, symbols: int) -> int:
+    """About how many operations the traces of a rule take, besides products with vectors of units."""
+    weights = hidden * (hidden + symbols + 1)
+    return {"uoro": 10 * rows * weights, "rtrl": 2 * rows * hidden**2 * weights}.get(rule, 0)
+
+
+def online_case(
+    label: str, hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int
+) -> Case | None:
+    """Time and memory of an update by one of `ONLINE` against those of BPTT; None where the rule is too large."""
+    if trace_operations(label, hidden, streams * unroll, symbols) > MOST:
+        return None
+    rule = ONLINE[label]
+    tokens, targets = torch.randint(symbols, (2, unroll, streams), device=device)
+    across = label in ("backprop", "dni")
+    graph = Graph(elman(symbols, [hidden], symbols, unroll, across_time=across, leak=0.5))
+    initialize(graph, 0, "reservoir", rule=rule).to(device)
+    name, theirs = f"{label}, {hidden} units", _bptt(hidden, symbols, tokens, targets)
+    inputs = {"x": tokens.flatten(), **null_state(graph, streams)}
+    case = alternate(name, BPTT, ours(graph, rule, "adam", inputs, targets.flatten()), theirs, rounds)
+    mine = peak_mib(lambda: update(graph, rule, inputs, targets.flatten()), device)
+    return replace(case, ours_mib=mine, rival_mib=peak_mib(theirs, device))
 
 
 def rnn_skip_case(

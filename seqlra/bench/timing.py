@@ -15,6 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from seqlra.engine.compiled import CompiledUpdate
 from seqlra.engine.recorded import RecordedUpdate
@@ -38,6 +41,8 @@ class Case:
         ours_spread_ms, rival_spread_ms: (smallest, largest).
         rounds, updates: how many rounds, and updates of each side in a round.
         operations: floating-point operations of the matrix products in one of our updates, counted; None: not.
+        ours_mib, rival_mib: the most memory that an update holds at once besides what is there before; None: not
+            measured.
     """
 
     case: str
@@ -52,6 +57,8 @@ class Case:
     rounds: int
     updates: int
     operations: int | None = None
+    ours_mib: float | None = None
+    rival_mib: float | None = None
 
     def of_limit(self, rate: float) -> float | None:
         """The share of a machine's rate of matrix products (operations a second) that our update reaches."""
@@ -116,6 +123,42 @@ def _timed(run: Update, updates: int) -> float:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def peak_mib(run: Update, device: torch.device) -> float:
+    """The most memory that one call holds at once, in MiB, besides what was there before."""
+    run()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    with _Storages() as storages:
+        run()
+    return storages.most / 2**20
+
+
+class _Storages(TorchDispatchMode):
+    """Watches the memory of every operation's results, as long as something holds it.
+
+    Attributes:
+        most: the most bytes that were held at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {e.untyped_storage()._cdata for e in tree_leaves((args, kwargs)) if isinstance(e, Tensor)}
+        found = op(*args, **(kwargs or {}))
+        self.held = {key: pair for key, pair in self.held.items() if not pair[0].expired()}
+        for each in tree_leaves(found):
+            if isinstance(each, Tensor) and (key := each.untyped_storage()._cdata) not in given:
+                self.held[key] = StorageWeakRef(each.untyped_storage()), each.untyped_storage().nbytes()
+        self.most = max(self.most, sum(size for _, size in self.held.values()))
+        return found
 
 
 def matmul_rate(device: torch.device, n: int = 1024) -> float:

@@ -120,7 +120,7 @@ def stack(
 
 @app.command()
 def rnn(
-    hidden: Annotated[int, typer.Option(help="Recurrent units.", min=1)] = 256,
+    hidden: Annotated[int | None, typer.Option(help="Recurrent units.", min=1, show_default="256")] = None,
     streams: Annotated[int, typer.Option(help="Parallel streams.", min=1)] = 64,
     unroll: Annotated[int, typer.Option(help="K, steps of an update.", min=1)] = 50,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.", min=2)] = 65,
@@ -129,6 +129,12 @@ def rnn(
         float,
         typer.Option(help="For a second case, on text: skip predictions whose loss is under this; 0: no such case."),
     ] = 0.5,
+    online: Annotated[
+        bool, typer.Option("--online", help="Time and memory of every online rule instead, at 128, 256, 512 units.")
+    ] = False,
+    rules: Annotated[
+        str | None, typer.Option(help="With --online, which rules, such as rflo,snap-1.", show_default="all")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -137,10 +143,41 @@ def rnn(
     from seqlra.bench.rnn import RULES, rnn_case, rnn_skip_case
 
     where, count = _machine(device, threads)
+    if online:
+        sizes = (hidden,) if hidden else (128, 256, 512)
+        _report(_online_cases(rules, sizes, streams, unroll, symbols, where, rounds), where, count, rounds, json)
+        return
+    if rules is not None:
+        raise SeqlraError("--rules says which rules --online times; give that, too")
+    hidden = hidden or 256
     cases = [rnn_case(label, hidden, streams, unroll, symbols, where, rounds) for label in RULES]
     if epsilon:
         cases.append(rnn_skip_case(hidden, streams, unroll, where, rounds, epsilon))
     _report(cases, where, count, rounds, json)
+
+
+def _online_cases(
+    rules: str | None, sizes: tuple[int, ...], streams: int, unroll: int, symbols: int, where: torch.device, rounds: int
+) -> list[Case]:
+    """The online rules at every size; those that are too large are named on standard error."""
+    from seqlra.bench.rnn import ONLINE, online_case
+    from seqlra.errors import unknown
+
+    chosen = list(ONLINE) if rules is None else [name.strip() for name in rules.split(",")]
+    for name in chosen:
+        if name not in ONLINE:
+            raise unknown("rule", name, ONLINE)
+    cases = []
+    for size in sizes:
+        for label in chosen:
+            case = online_case(label, size, streams, unroll, symbols, where, rounds)
+            if case is None:
+                typer.echo(f"{label} at {size} units is too large: its traces take too many operations", err=True)
+            else:
+                cases.append(case)
+    if not cases:
+        raise SeqlraError("every rule is too large at these sizes; give fewer --hidden units, --streams or --unroll")
+    return cases
 
 
 def _machine(device: str, threads: int | None) -> tuple[torch.device, int]:
@@ -161,24 +198,27 @@ def _report(
 
     rate = matmul_rate(where)
     rows = []
+    measured = any(c.ours_mib is not None for c in cases)
     for c in cases:
         share = c.of_limit(rate)
         limit = "" if share is None else f"{100 * share:.0f} %"
         ratio = f"{c.ratio:.2f} ({c.ratio_low:.2f} .. {c.ratio_high:.2f})"
-        rows.append((c.case, ratio, f"{c.ours_ms:.2f}", f"{c.rival_ms:.2f}", limit, c.rival))
+        memory = (f"{c.ours_mib:.1f}", f"{c.rival_mib:.1f}") if measured else ()
+        rows.append((c.case, ratio, f"{c.ours_ms:.2f}", f"{c.rival_ms:.2f}", *memory, limit, c.rival))
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
     title = f"{of} on {name}, {threads} threads, torch {torch.__version__}, median of {rounds} alternations; "
     title += f"limit: matrix products at {1e-9 * rate:.0f} GFLOP/s"
-    table(title, rows, ("case", "ratio", "ours ms", "rival ms", "of limit", "rival"), to_stderr=json)
+    memory = ("ours MiB", "rival MiB") if measured else ()
+    table(title, rows, ("case", "ratio", "ours ms", "rival ms", *memory, "of limit", "rival"), to_stderr=json)
     means = _geometric_means(cases)
     if len(means) < len(cases):
         table(
             "geometric means of the ratios", [(which, f"{mean:.2f}") for which, mean in means.items()], to_stderr=json
         )
     if json:
-        measured = {"device": name, "threads": threads, "versions": versions(), "gflops_limit": 1e-9 * rate}
+        machine = {"device": name, "threads": threads, "versions": versions(), "gflops_limit": 1e-9 * rate}
         results = [{**c.to_dict(), "of_limit": c.of_limit(rate)} for c in cases]
-        json_line({**measured, "cases": results, "geometric_means": means})
+        json_line({**machine, "cases": results, "geometric_means": means})
 
 
 def _geometric_means(cases: list[Case]) -> dict[str, float]:

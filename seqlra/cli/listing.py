@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
 Kind = Literal["all", "rules", "activations", "discretizers", "losses", "weight-inits", "optimizers", "datasets"]
+
+
+COSTS = ("name", "for T steps, B sequences, n units of a recurrent layer:", "time", "memory")
+"""The header of the rules: what they cost besides the forward pass and one product for each weight."""
 
 
 def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") -> None:
@@ -23,8 +28,8 @@ def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") ->
     from seqlra.training.optimizers import OPTIMIZERS
 
     every: dict[str, Any] = {**DATASETS, **TEXTS, **MEMORY_TASKS, **PIXEL_DATASETS}
-    known: dict[str, dict[str, str]] = {
-        "rules": {name: rule.about for name, rule in RULES.items()},
+    known: dict[str, Mapping[str, str | tuple[str, ...]]] = {
+        "rules": {name: (rule.about, *rule.costs) for name, rule in RULES.items()},
         "activations": {name: unit.about for name, unit in ACTIVATIONS.items()},
         "discretizers": {"none": "g(z) = z", **DISCRETIZERS},
         "losses": {name: loss.about for name, loss in LOCAL_LOSSES.items()},
@@ -34,4 +39,5 @@ def show(kind: Annotated[Kind, typer.Argument(help="What to list.")] = "all") ->
     }
     for title, entries in known.items():
         if kind in ("all", title):
-            table(title, entries.items())
+            rows = [(name, *([about] if isinstance(about, str) else about)) for name, about in entries.items()]
+            table(title, rows, COSTS if title == "rules" else ())

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqlra.engine.checks import demand_kinds
 from seqlra.engine.mirror import VECTORS, mirror, mirrored_connections
 from seqlra.errors import SeqlraError, unknown
-from seqlra.network.graph import Graph, Tensors
+from seqlra.network.graph import Graph, Tensors, on_diagonal
 
 if TYPE_CHECKING:
     from seqlra.rules import Rule
@@ -55,7 +55,8 @@ def initialize(
 
     Args:
         seed: one seed, or one for each model of a stack; model s of a stack is the same as one model with its seed.
-        weights: one of `WEIGHT_INITS`.
+        weights: one of `WEIGHT_INITS`. A diagonal recurrence has a fan-in of 1; ``orthogonal`` makes it 1, so that a
+            unit holds its state, and ``reservoir`` uniform in 0 to 1, so that units differ in how long they do.
         std: standard deviation of ``gaussian`` weights.
         feedback_std: standard deviation of ``gaussian`` error weights E.
         feedback: one of `FEEDBACK_INITS`.
@@ -73,7 +74,7 @@ def initialize(
         raise SeqlraError(f"{len(seeds)} seeds were given for a stack of {graph.stack[0] if graph.stack else 1}")
     if rule is not None:
         rule.setup(graph)
-    draw_weight, draw_feedback = _weights(graph, weights, std), _error_weights(feedback, feedback_std)
+    draw_weight, draw_feedback = _weights(graph, weights, std), _error_weights(graph, feedback, feedback_std)
     for nth, own_seed in enumerate(seeds):
         index = (nth,) if graph.stack else ()
         _fill(graph.weights, index, draw_weight, _stream(own_seed, 0))
@@ -119,21 +120,25 @@ def _weights(graph: Graph, kind: str, std: float) -> Draw:
     def draw(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
         if kind == "zeros":
             return torch.zeros(shape)
+        if kind in ("reservoir", "orthogonal") and name in graph.weights.diagonal:
+            return torch.ones(shape) if kind == "orthogonal" else torch.rand(shape, generator=generator)
         if kind == "gaussian":
             return torch.randn(shape, generator=generator) * std
         if kind in ("reservoir", "orthogonal") and name in recurrent:
             return torch.nn.init.orthogonal_(torch.empty(shape), generator=generator)
         if kind == "reservoir" and name in given:
             return torch.randn(shape, generator=generator)
-        return (2 * torch.rand(shape, generator=generator) - 1) / shape[-2] ** 0.5
+        fan_in = 1 if name in graph.weights.diagonal else shape[-2]
+        return (2 * torch.rand(shape, generator=generator) - 1) / fan_in**0.5
 
     return draw
 
 
-def _error_weights(kind: str, std: float) -> Draw:
+def _error_weights(graph: Graph, kind: str, std: float) -> Draw:
     def draw(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
         if kind == "fan-out":
-            return (2 * torch.rand(shape, generator=generator) - 1) / shape[-1] ** 0.5
+            fan_out = 1 if name in graph.feedback.diagonal else shape[-1]
+            return (2 * torch.rand(shape, generator=generator) - 1) / fan_out**0.5
         return torch.randn(shape, generator=generator) * std
 
     return draw
@@ -150,6 +155,8 @@ def _mirror(graph: Graph, index: tuple[int, ...], vectors: int, generator: torch
             raise SeqlraError(f"{name} belongs to no connection whose weights a mirror can see; accepted: {OTHERS}")
         weight, source = connections[name]
         tensor[index].copy_(mirror(graph.weights[weight][index], source, vectors, generator))
+        if name in graph.feedback.diagonal:
+            tensor[index].copy_(on_diagonal(tensor[index]))
 
 
 def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
@@ -164,3 +171,5 @@ def _kinds(graph: Graph) -> tuple[set[str], set[str]]:
 def _fill(held: Tensors, index: tuple[int, ...], draw: Draw, generator: torch.Generator) -> None:
     for name, tensor in held.items():
         tensor[index].copy_(draw(name, tensor[index].shape, generator))
+        if name in held.diagonal:
+            tensor[index].copy_(on_diagonal(tensor[index]))

@@ -102,6 +102,8 @@ def _update_direction(
                 total[f"weights.{read.weight}"] += share * _outer(z_star[read.source], d[node.name], graph, read)
             if node.bias is not None:
                 total[f"biases.{node.bias}"] += share * d[node.name].sum(0)
+    for read in (read for node in graph.subgraphs for read in node.reads if read.diagonal):
+        total[f"weights.{read.weight}"] = total[f"weights.{read.weight}"].diagonal().diag()
     return {name: normalize(update, rule.c1, tuple(range(update.dim()))) for name, update in total.items()}
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from seqlra.engine.checks import check_first, demand_kinds
 from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass
-from seqlra.network.graph import Graph, grad_of
+from seqlra.network.graph import Graph, grad_of, on_diagonal
 from seqlra.network.losses import asked
 from seqlra.network.scalars import ones
 from seqlra.network.values import explained
@@ -177,12 +177,14 @@ def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Upd
         if d is not None and d.shape[-2] and (own is None or graph.layers[i].subgraph.is_output):
             updates.add(backward.forward, i, range(graph.layers[i].steps), d, rows, scale)
     for held, axes in ((graph.weights, 2), (graph.biases, 1)):
-        for parameter in held.values():
+        for name, parameter in held.items():
             total = updates.get(parameter)
             if total is None:  # it had no part in any error
                 total = updates[parameter] = where(parameter).zero_()
             if isinstance(count, Tensor):  # the mean is over those that are asked for
                 total.mul_(backward.predictions / count.view(*count.shape, *[1] * axes))
+            if name in held.diagonal:
+                total.copy_(on_diagonal(total))
             normalized = rule.normalize_update(total, axes)
             if normalized is not total:
                 total.copy_(normalized)

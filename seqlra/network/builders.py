@@ -6,9 +6,9 @@ They return an ordinary list, which you may look at, change, or write by hand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from seqlra.errors import SeqlraError
+from seqlra.errors import SeqlraError, unknown
 from seqlra.network.losses import LocalLoss, OutputLoss
 from seqlra.network.subgraph import Connection, Input, Subgraph, whole
 from seqlra.network.units import Activation, Discretizer
@@ -58,6 +58,7 @@ def elman(
     across_time: bool = False,
     outputs_at: Sequence[int] | None = None,
     leak: float | Sequence[float] | None = None,
+    recurrence: Literal["full", "diagonal"] = "full",
 ) -> list[Input | Subgraph]:
     """The list of subgraphs of an Elman network unrolled over ``steps`` steps (Appendix B, eq. 12).
 
@@ -79,13 +80,17 @@ def elman(
             Without ``across_time`` no error comes to the hidden units of the other steps.
         leak: leaky units ``z_t = (1 - leak) z_{t-1} + leak f(h_t)``, with one number in (0, 1] for all, or one for each
             unit (then every layer has that many). None, as 1: no leak.
+        recurrence: ``"diagonal"``: each unit reads its own last output and that of no other unit of its layer, so V is
+            one weight a unit.
 
     Raises:
-        SeqlraError: no layer, no step, or outputs at no step or at steps that do not exist.
+        SeqlraError: no layer, no step, outputs at no step or at steps that do not exist, or an unknown recurrence.
     """
     hidden = _sizes(hidden)
     if whole("steps", steps) < 1 or not hidden:
         raise SeqlraError(f"an Elman network needs at least one step and one layer, not {steps} and {len(hidden)}")
+    if recurrence not in ("full", "diagonal"):
+        raise unknown("recurrence", recurrence, ["full", "diagonal"])
     asked = _steps_with_outputs(steps, outputs_at)
     layers = [""] if len(hidden) == 1 else [str(number) for number in range(1, len(hidden) + 1)]
     nodes: list[Input | Subgraph] = [Input(f"hidden{n}[0]", units) for n, units in zip(layers, hidden, strict=True)]
@@ -94,7 +99,8 @@ def elman(
         nodes.append(Input(below, inputs))
         for n, units in zip(layers, hidden, strict=True):
             name = f"hidden{n}"
-            recurrent = Connection(f"{name}[{t - 1}]", f"V{n}", f"F{n}" if across_time else None)
+            back = f"F{n}" if across_time else None
+            recurrent = Connection(f"{name}[{t - 1}]", f"V{n}", back, recurrence == "diagonal")
             reads = [Connection(below, f"W{n}", feedback), recurrent]
             nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}", leak))
             below, feedback = f"{name}[{t}]", f"E{n}"

@@ -83,6 +83,9 @@ class Graph(nn.Module):
         """
         alone = Graph(nodes, self.stack[0] if self.stack else None)  # refuses what is wrong with the list itself
         own = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        for held, mine in ((alone.weights, self.weights), (alone.feedback, self.feedback)):
+            if other := held.diagonal ^ (mine.diagonal & set(held)):
+                raise SeqlraError(f"{min(other)!r} is diagonal in one of the two lists and not in the other")
         for name, tensor in alone.state_dict().items():
             if own.get(name) != tensor.shape:
                 has = f"has {tuple(own[name])}" if name in own else "does not have it"
@@ -147,7 +150,8 @@ class Graph(nn.Module):
         for layer in self.layers:
             s = layer.subgraph
             computes = s.loss.name if s.f is None else s.f.name + (f", {s.g.name}" if s.g else "")
-            reads = ", ".join(f"{read.source} ({read.weight})" for read in s.reads)
+            diagonal = {True: ", diagonal", False: ""}
+            reads = ", ".join(f"{read.source} ({read.weight}{diagonal[read.diagonal]})" for read in s.reads)
             if s.leak is not None:
                 computes += f", leak {s.leak[0]:g}" + (f" to {s.leak[-1]:g}" if len(s.leak) > 1 else "")
             line = f"{s.name}: {s.units} units ({computes}) reading {reads}"
@@ -188,18 +192,23 @@ class Graph(nn.Module):
         for subgraph in self.subgraphs:
             for read in subgraph.reads:
                 shape = (units[read.source], subgraph.units)
-                self._declare(self.weights, read.weight, shape)
+                if read.diagonal and shape[0] != shape[1]:
+                    raise SeqlraError(f"a diagonal connection joins as many units on both sides, not {shape}")
+                self._declare(self.weights, read.weight, shape, read.diagonal)
                 if read.feedback is not None and read.source not in is_input:
-                    self._declare(self.feedback, read.feedback, shape[::-1])
+                    self._declare(self.feedback, read.feedback, shape[::-1], read.diagonal)
             if subgraph.bias is not None:
                 self._declare(self.biases, subgraph.bias, (subgraph.units,))
 
-    def _declare(self, held: Tensors, name: str, shape: tuple[int, ...]) -> None:
+    def _declare(self, held: Tensors, name: str, shape: tuple[int, ...], diagonal: bool = False) -> None:
         if "." in name:
             raise SeqlraError(f"the name of a parameter cannot hold a dot: {name!r}")
         shape = (*self.stack, *shape)
         if name not in held:
             held[name] = _zeros(name, shape)
+            held.diagonal |= {name} if diagonal else frozenset()
+        elif (name in held.diagonal) != diagonal:
+            raise SeqlraError(f"{name!r} is shared by connections of which only some are diagonal")
         elif tuple(held[name].shape) != shape:
             raise SeqlraError(f"{name!r} is shared by connections of sizes {tuple(held[name].shape)} and {shape}")
 
@@ -229,6 +238,9 @@ class Tensors(nn.Module, Mapping[str, Tensor]):
 
     ``nn.ParameterDict`` would do for parameters, but refuses names such as "keys" or "T".
     """
+
+    diagonal: frozenset[str] = frozenset()
+    """The names of those whose entries off the diagonal are 0 and stay so."""
 
     filled = False
     """Whether somebody chose the values: `initialize`, a state that was loaded, or a first update that found some."""
@@ -276,3 +288,8 @@ def grad_of(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.empty_like(parameter)
     return parameter.grad
+
+
+def on_diagonal(matrix: Tensor) -> Tensor:
+    """``(..., units, units)`` with all entries off the diagonal 0."""
+    return matrix.diagonal(dim1=-2, dim2=-1).diag_embed()

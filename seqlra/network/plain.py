@@ -54,7 +54,7 @@ def _plain_input(node: Input) -> dict[str, Any]:
 
 
 def _plain_subgraph(node: Subgraph) -> dict[str, Any]:
-    reads = [[read.source, read.weight, read.feedback] for read in node.reads]
+    reads = [[r.source, r.weight, r.feedback, *([True] if r.diagonal else [])] for r in node.reads]
     return {
         "name": node.name,
         "units": node.units,
@@ -76,7 +76,7 @@ def _subgraph(plain: Mapping[str, Any], own: Mapping[tuple[str, str], Own]) -> S
     return Subgraph(
         str(plain["name"]),
         int(plain["units"]),
-        [Connection(str(source), str(weight), feedback) for source, weight, feedback in plain["reads"]],
+        [Connection(str(source), str(weight), *how) for source, weight, *how in plain["reads"]],
         None if plain["f"] is None else _named("activation", plain["f"], own),
         None if plain["g"] is None else _named("discretizer", plain["g"][0], own, plain["g"][1]),
         _named(kind, name, own),

@@ -42,11 +42,14 @@ class Connection:
     ``weight`` names a matrix ``(source units, units)``; connections that name the same one share it.
     ``feedback`` names the error weights E ``(units, source units)`` that carry an error back over this
     connection; None means that no error returns this way (always so where the source is an input).
+    ``diagonal``: each unit reads the one of its number alone. W and E are matrices still, whose other entries are 0 and
+    stay 0 under every rule.
     """
 
     source: str
     weight: str
     feedback: str | None = None
+    diagonal: bool = False
 
 
 @dataclass(frozen=True, init=False)

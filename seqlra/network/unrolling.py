@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from seqlra.errors import SeqlraError
 from seqlra.network.graph import Graph
-from seqlra.network.subgraph import Connection, Input, Subgraph
+from seqlra.network.subgraph import Input, Subgraph
 
 Node = Input | Subgraph
 
@@ -108,7 +108,8 @@ def _at(template: Node, name: str, step: int) -> Node:
     if isinstance(template, Input):
         return Input(f"{name}[{step}]", template.units)
     own = step_of(template.name)[1]
-    reads = [Connection(_name(*_shifted(read.source, step - (own or 0))), read.weight) for read in template.reads]
+    moved = [_name(*_shifted(read.source, step - (own or 0))) for read in template.reads]
+    reads = [replace(read, source=source, feedback=None) for read, source in zip(template.reads, moved, strict=True)]
     return replace(template, name=f"{name}[{step}]", reads=tuple(reads))
 
 

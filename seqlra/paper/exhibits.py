@@ -14,6 +14,7 @@ from seqlra.paper.figure6 import Figure6
 from seqlra.paper.figure7 import Figure7
 from seqlra.paper.inner_steps import InnerSteps
 from seqlra.paper.learned_feedback import LearnedFeedbackOfMLPs
+from seqlra.paper.online import Online
 from seqlra.paper.rnn_settings import RNNSettings
 from seqlra.paper.sequences import Sequences
 from seqlra.paper.sequences_tuning import SequencesTuning
@@ -28,11 +29,11 @@ EXHIBITS: dict[str, Exhibit] = {
     for exhibit in (
         *(Table1(), Table2(), Table3(), Table4()),
         *(Figure2(), Figure3(), Figure4(), Figure5(), Figure6(), Figure7()),
-        *(InnerSteps(), LearnedFeedbackOfMLPs(), Sequences(), SequencesTuning()),
+        *(InnerSteps(), LearnedFeedbackOfMLPs(), Sequences(), SequencesTuning(), Online()),
         *(BinaryRNN(), TinyShakespeare(), RNNSettings(), Claims()),
     )
 }
-APART = ("learned-feedback", "sequences", "sequences-tuning", "tiny-shakespeare", "rnn-settings")
+APART = ("learned-feedback", "sequences", "sequences-tuning", "online", "tiny-shakespeare", "rnn-settings")
 """Exhibits that are not part of "all": they need a text that the paper does not use, or go beyond it at length."""
 
 

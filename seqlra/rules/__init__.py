@@ -13,6 +13,7 @@ from seqlra.errors import SeqlraError, unknown
 from seqlra.rules.backprop import Backprop
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import Rule
+from seqlra.rules.dni import DNI
 from seqlra.rules.dtp import DifferenceTargetPropagation
 from seqlra.rules.eprop import EProp
 from seqlra.rules.estimators import (
@@ -49,10 +50,12 @@ RULES: dict[str, type[Rule]] = {
         SnAp1,
         RTRL,
         UORO,
+        DNI,
     )
 }
 
 __all__ = [
+    "DNI",
     "RFLO",
     "RTRL",
     "RULES",

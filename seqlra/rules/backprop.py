@@ -21,6 +21,7 @@ class Backprop(Windowed, Rule):
     """
 
     name: ClassVar[str] = "backprop"
+    costs: ClassVar[tuple[str, str]] = ("T B n^2", "T B n")
     about: ClassVar[str] = "back-propagation of errors, through time where the graph has time"
 
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:

@@ -43,12 +43,14 @@ class Rule(ABC):
     ``reduction`` says whether an update is the sum over the predictions of a mini-batch or their mean. ``repeats`` says
     whether the rule calls the same operations for every mini-batch of a shape, so that training may record them once; a
     rule whose Python depends on more than shapes (a counter, for example) may set it to False. What cannot be recorded
-    is noticed in most cases, and a warning says so. ``per_model`` names the
-    settings that may be a tensor ``(models, 1, 1)``, one value for each model of a stack.
+    is noticed in most cases, and a warning says so. ``per_model`` names the settings that may be a tensor
+    ``(models, 1, 1)``, one value for each model of a stack. ``costs`` are the time and the memory that a chunk of T
+    steps and B sequences takes in a recurrent layer of n units, besides the forward pass.
     """
 
     name: ClassVar[str] = "this rule"
     about: ClassVar[str] = "a rule of your own"
+    costs: ClassVar[tuple[str, str]] = ("", "")
     repeats: ClassVar[bool] = True
     per_model: ClassVar[tuple[str, ...]] = ()
     reduction: Literal["sum", "mean"] = "mean"

@@ -30,6 +30,7 @@ class FeedbackAlignment(Windowed, LearnedFeedback):
     """
 
     name: ClassVar[str] = "fa"
+    costs: ClassVar[tuple[str, str]] = ("T B n^2", "T B n")
     about: ClassVar[str] = "feedback alignment: backprop with random E for W^T (Lillicrap et al. 2016)"
 
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
@@ -57,6 +58,7 @@ class DirectFeedbackAlignment(LearnedFeedback):
     """
 
     name: ClassVar[str] = "dfa"
+    costs: ClassVar[tuple[str, str]] = ("T B n", "T B n")
     about: ClassVar[str] = "direct feedback alignment: random B straight from the output (Nøkland 2016)"
 
     def setup(self, graph: Graph) -> None:

@@ -48,6 +48,7 @@ class _LRA(Windowed):
     """
 
     per_model: ClassVar[tuple[str, ...]] = ("beta", "c1", "c2")
+    costs: ClassVar[tuple[str, str]] = ("T B n (window 0), T B n^2", "T B n")
     beta: float | Tensor = 0.1
     c1: float | Tensor | None = None
     c2: float | Tensor | None = 10.0

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seqlra.network.graph import Graph
-from seqlra.network.layers import ConnectionOutOf, name_and_step
+from seqlra.network.layers import ConnectionInto, ConnectionOutOf, name_and_step
 from seqlra.rules.base import require
 from seqlra.rules.learned_feedback import LearnedFeedback
 from seqlra.rules.suited import Suited
@@ -41,6 +41,7 @@ class OnlineRule(LearnedFeedback):
             that keep their initial value; ``learned``: through E, which gets the transpose of the update of W.
     """
 
+    costs: ClassVar[tuple[str, str]] = ("T B n", "T B n")
     feedbacks: ClassVar[tuple[str, ...]] = ("exact", "fixed", "learned")
 
     def setup(self, graph: Graph) -> None:
@@ -52,6 +53,14 @@ class OnlineRule(LearnedFeedback):
         """Raise `SeqlraError` where the rule is not defined for a graph: without steps there is nothing to trace."""
         recurrent = any(layer.recurrent for layer in graph.layers)
         require(recurrent, f"{self.name} is defined for recurrent networks (elman); this network has no steps")
+        for i, layer in enumerate(graph.layers):
+            before = all(c.first == layer.first - 1 for c in self.through_itself(graph, i))
+            words = f"{self.name} is defined where {layer.name!r} reads its step before, and no other of its own"
+            require(before, words)
+
+    def through_itself(self, graph: Graph, number: int) -> list[ConnectionInto]:
+        """The connections of a layer with itself whose diagonal is part of the trace; none unless a rule says so."""
+        return []
 
     def feedback_matrix(self, connection: ConnectionView) -> Tensor | None:
         """W^T, or E; None where the connection has no E."""
@@ -63,8 +72,17 @@ class OnlineRule(LearnedFeedback):
         return [c for c in super().connections(graph, number) if _within_a_step(graph, number, c)]
 
     def has_memory(self, graph: Graph, number: int) -> bool:
-        """Traces of leaky units remember."""
-        return graph.layers[number].subgraph.leak is not None
+        """Traces remember through the leak, and `through_itself`."""
+        return graph.layers[number].subgraph.leak is not None or bool(self.through_itself(graph, number))
+
+    def memory(self, layer: LayerView) -> Tensor:
+        """``1 - leak``, and ``dz/dh * diagonal of V`` of every connection in the trace."""
+        own = self.through_itself(layer.graph, layer.number)
+        if not own:
+            return super().memory(layer)
+        diagonals = (layer.graph.weights[c.weight].diagonal(dim1=-2, dim2=-1).unsqueeze(-2) for c in own)
+        through = layer.derivative * sum(diagonals)
+        return through if layer.leak is None else through + super().memory(layer)
 
     def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """``total * dz/dh`` for the updates; what goes down is made of the learning signal of the step alone."""

@@ -19,4 +19,4 @@ class RFLO(OnlineRule):
     """
 
     name: ClassVar[str] = "rflo"
-    about: ClassVar[str] = "RFLO: traces that decay with the leak, random E (Murray 2019); a product, as window 0"
+    about: ClassVar[str] = "RFLO: traces that decay with the leak, random E (Murray 2019)"

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionInto, ConnectionOutOf
@@ -29,7 +28,8 @@ class RTRL(OnlineRule):
     """
 
     name: ClassVar[str] = "rtrl"
-    about: ClassVar[str] = "RTRL: BPTT forward in time, in units^4 operations a step (Williams and Zipser 1989)"
+    about: ClassVar[str] = "RTRL, real-time recurrent learning: BPTT forward in time (Williams and Zipser 1989)"
+    costs: ClassVar[tuple[str, str]] = ("T B n^4", "B n^3")
     feedback: Literal["exact", "fixed", "learned"] = "exact"
 
     def connections(self, graph: Graph, number: int) -> list[ConnectionOutOf]:
@@ -89,7 +89,10 @@ def columns(graph: Graph) -> dict[Tensor, slice]:
 def sources(backward: BackwardPass, connection: ConnectionInto, steps: range) -> Tensor:
     """What these steps of a layer read over a connection, ``(*stack, rows, source units)``; tokens as one-hot rows."""
     source, weight = backward.forward.source(connection, steps), backward.graph.weights[connection.weight]
-    return source if source.dtype.is_floating_point else one_hot(source, weight.shape[-2]).to(weight)
+    if source.dtype.is_floating_point:
+        return source
+    one_hot = weight.new_zeros(*source.shape, weight.shape[-2])  # torch's looks at values, so it cannot be recorded
+    return one_hot.scatter_(-1, source.unsqueeze(-1), 1.0)
 
 
 def influences(backward: BackwardPass) -> Iterator[tuple[int, int, Tensor]]:

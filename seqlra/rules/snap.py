@@ -6,12 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
 from seqlra.network.graph import Graph
-from seqlra.rules.base import require
+from seqlra.network.layers import ConnectionInto
 from seqlra.rules.online import OnlineRule
-from seqlra.rules.views import LayerView
 
 
 @dataclass(frozen=True)
@@ -23,27 +20,10 @@ class SnAp1(OnlineRule):
     """
 
     name: ClassVar[str] = "snap-1"
-    about: ClassVar[str] = "SnAp-1: RTRL of each unit by itself, exact if V is diagonal (Menick et al. 2020); a product"
+    about: ClassVar[str] = "SnAp-1: RTRL of each unit by itself, exact if V is diagonal (Menick et al. 2020)"
     feedback: Literal["exact", "fixed", "learned"] = "exact"
 
-    def check(self, graph: Graph) -> None:
-        """The units must read no other step of their own than the one before."""
-        super().check(graph)
-        for layer in graph.layers:
-            before = all(c.first == layer.first - 1 for c in layer.into if c.source == layer.name)
-            require(before, f"snap-1 is defined where {layer.name!r} reads its step before, and no other of its own")
-
-    def has_memory(self, graph: Graph, number: int) -> bool:
-        """Traces remember through the leak, and through V."""
-        layer = graph.layers[number]
-        return super().has_memory(graph, number) or any(c.source == layer.name for c in layer.into)
-
-    def memory(self, layer: LayerView) -> Tensor:
-        """``(1 - leak) + dz/dh * diagonal of V``, ``(*stack, rows, units)``."""
-        derivative, own = layer.derivative, layer.graph.layers[layer.number]
-        total = 0 * derivative if layer.leak is None else super().memory(layer).expand_as(derivative)
-        for connection in own.into:
-            if connection.source == own.name:
-                v = layer.graph.weights[connection.weight].diagonal(dim1=-2, dim2=-1)
-                total = total + derivative * v.unsqueeze(-2)
-        return total
+    def through_itself(self, graph: Graph, number: int) -> list[ConnectionInto]:
+        """All connections of a layer with itself."""
+        name = graph.layers[number].name
+        return [connection for connection in graph.layers[number].into if connection.source == name]

@@ -30,6 +30,7 @@ class UORO(OnlineRule):
 
     name: ClassVar[str] = "uoro"
     about: ClassVar[str] = "UORO: an unbiased estimate of RTRL of rank one (Tallec and Ollivier 2017)"
+    costs: ClassVar[tuple[str, str]] = ("T B n^2", "B n^2")
     feedback: Literal["exact", "fixed", "learned"] = "exact"
 
     def check(self, graph: Graph) -> None:
@@ -55,7 +56,7 @@ class UORO(OnlineRule):
         total = torch.zeros_like(theta[..., 0, :])
         for step in range(layer.steps):
             view = backward.receiving(number, range(step, step + 1), backward.messages)
-            nu = torch.where(torch.rand_like(s) < 0.5, -1.0, 1.0).to(s)
+            nu = 1 - 2 * (torch.rand_like(s) < 0.5).to(s)
             ahead, fresh = _ahead(view, s), _fresh(view, nu * view.derivative, where)
             rho0, rho1 = _balance(theta, ahead), _balance(fresh, nu)
             s, theta = rho0 * ahead + rho1 * nu, theta / rho0 + fresh / rho1

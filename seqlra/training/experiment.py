@@ -215,7 +215,7 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     net = config.network
     g = discretizer(net.discretizer, net.block_size)
     symbols = len(vocabulary)
-    options: dict[str, Any] = {"across_time": net.across_time, "leak": net.leak}
+    options: dict[str, Any] = {"across_time": net.across_time, "leak": net.leak, "recurrence": net.recurrence}
     return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss, **options)
 
 
@@ -294,7 +294,7 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
         sequences = pixel_sequences(images, images.width if about.rows else 1)
     task = LabeledSequences(sequences, config.optimization.batch_size or 1, data.seed)
     options = {"activation": net.activation, "discretizer": g, "loss": net.loss, "across_time": net.across_time}
-    return task, task.elman(net.hidden, **options, leak=net.leak), None
+    return task, task.elman(net.hidden, **options, leak=net.leak, recurrence=net.recurrence), None
 
 
 def _rows(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes, None]:

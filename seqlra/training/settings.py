@@ -63,6 +63,10 @@ class Network(Checked):
         Field(gt=0, le=1),
         Option("Leaky units: the share of f(h) in their output; 1: no memory.", NETWORK, tasks=("rnn",)),
     ] = 1.0
+    recurrence: Annotated[
+        Literal["full", "diagonal"],
+        Option("full, or diagonal: a unit reads its own last output, one weight a unit.", NETWORK, tasks=("rnn",)),
+    ] = "full"
     weight_init: Annotated[
         str,
         Option(

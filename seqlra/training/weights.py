@@ -79,7 +79,7 @@ def take_weights(graph: Graph, run: RunDirectory, network: Network, vocabulary: 
         SeqlraError: that run has another network or vocabulary, or its checkpoint is damaged.
     """
     theirs_is = read_config(run).network
-    for name in ("activation", "discretizer", "leak", *(("block_size",) if network.discretizer else ())):
+    for name in ("activation", "discretizer", "leak", "recurrence", *(("block_size",) if network.discretizer else ())):
         there, here = getattr(theirs_is, name), getattr(network, name)
         if there != here:
             words = f"{name.replace('_', ' ')} {there or 'none'} there and {here or 'none'} here"

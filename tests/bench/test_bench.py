@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from seqlra import Graph, LRAFeedback, SeqlraError, elman, initialize, mlp, upda
 from seqlra.bench import mlp as of_mlp
 from seqlra.bench import rnn as of_rnn
 from seqlra.bench import timing
-from seqlra.bench.timing import Case, alternate, matmul_rate
+from seqlra.bench.timing import Case, alternate, matmul_rate, peak_mib
 from seqlra.cli import app
 from seqlra.cli.bench import _geometric_means
 from seqlra.network.forward import null_state
@@ -86,6 +87,32 @@ def test_the_best_of_torch_is_taken_for_each_network() -> None:
     assert means["ours, compiled against the best backprop of torch"] == 6
     assert means["ours against backprop, compiled"] == pytest.approx(3)  # 1 and 9, whatever the mode
     assert means["ours against backprop by this engine"] == 0.5
+
+
+def test_the_memory_of_an_update_is_what_it_holds_at_once() -> None:
+    def run() -> torch.Tensor:
+        a = torch.ones(1000, 256)  # 1000 KiB
+        b = a + 1
+        del a
+        b.mul_(2)  # in place: nothing new
+        return b[0] + 1  # 1 KiB more
+
+    torch.set_default_dtype(torch.float32)
+    assert peak_mib(run, torch.device("cpu")) == pytest.approx(2000 / 1024)
+
+
+def test_bench_rnn_online_has_time_and_memory_and_names_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_rnn, "alternate", partial(alternate, seconds=0))
+    monkeypatch.setattr("seqlra.bench.timing.matmul_rate", lambda _: 1e9)
+    sizes = ("--hidden", "9", "--streams", "3", "--unroll", "4", "--symbols", "5")
+    rtrl, uoro, rflo = printed("rnn", "--online", "--rules", "rtrl,uoro,rflo", *sizes)["cases"]  # type: ignore[misc]
+    assert rflo["case"] == "rflo, 9 units"
+    assert rtrl["ours_mib"] > uoro["ours_mib"] > rflo["ours_mib"] > 0
+    refused = {"--online --rules rtrl": "too large", "--online --rules no": "unknown rule", "--rules rflo": "give that"}
+    for line, words in refused.items():
+        with pytest.raises(SeqlraError, match=words):
+            CliRunner().invoke(app, ["bench", "rnn", *line.split()], catch_exceptions=False)
+    assert of_rnn.online_case("rtrl", 128, 64, 50, 65, torch.device("cpu"), 1) is None
 
 
 def printed(*arguments: str) -> dict[str, object]:

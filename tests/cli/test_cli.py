@@ -154,6 +154,7 @@ def test_list_names_everything(seqlra: Run, tmp_path: Path) -> None:
     from seqlra.rules import RULES
 
     listed = seqlra("list").stdout.split()
+    assert listed[listed.index("n^4") : listed.index("n^4") + 3] == ["n^4", "B", "n^3"]  # the costs of RTRL
     assert set(listed) >= {*RULES, *ACTIVATIONS, *DISCRETIZERS, "mnist-sample", "fashion_mnist", "adam", "zeros"}
     assert "tanh" not in seqlra("list rules").stdout.split()
 

@@ -32,6 +32,7 @@ NETS: dict[str, tuple[Any, list[Any]]] = {
     "blocks of three": (mlp(5, [6, 9], 3, discretizer=discretizer("lwta", 3)), []),
     "a recurrent one": (elman(3, [7, 5], 2, 4, output=seqlra.masked("gaussian"), across_time=True), []),
     "a leaky recurrent one": (elman(3, [7, 5], 2, 4, output=seqlra.masked("gaussian"), leak=0.3), []),
+    "a diagonal recurrent one": (elman(3, [7, 5], 2, 4, across_time=True, recurrence="diagonal"), []),
     "a unit of one's own": (mlp(5, [6], 3, ARCTAN), [ARCTAN]),
     "losses of one's own": (elman(3, [7], 2, 4, output=seqlra.masked(OWN_LOSS)), [OWN_LOSS]),
 }
@@ -79,7 +80,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": (12, 8), "valid": 13_000, "discretizer": "lwta", "block_size": 2, "rule": "dfa"},
     "text": {"hidden": (9, 6), "streams": 500, "unroll": 7},
     "one layer": {"hidden": (9,), "streams": 500, "unroll": 7, "rule": "backprop"},
-    "leaky": {"hidden": (9,), "streams": 500, "unroll": 7, "leak": 0.4, "feedback": "fixed"},
+    "leaky": {"hidden": (9,), "streams": 500, "unroll": 7, "leak": 0.4, "recurrence": "diagonal", "feedback": "fixed"},
     "generated": {"dataset": "copy", "length": 25, "hidden": (9,), "held_out": 5, "valid": 5},
     "pixels": {"dataset": "mnist-sample-rows", "hidden": (9,), "valid": 14_900},
 }

@@ -113,6 +113,7 @@ GIVEN = {
         "tokens": ("--tokens words", "words"),
         "max_words": ("--max-words 99", 99),
         "leak": ("--leak 0.5", 0.5),
+        "recurrence": ("--recurrence diagonal", "diagonal"),
         "streams": ("--streams 5", 5),
         "unroll": ("--unroll 6", 6),
         "window": ("--window 2", 2),
