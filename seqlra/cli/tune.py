@@ -12,7 +12,7 @@ import typer
 
 from seqlra.cli import running, train
 from seqlra.cli.labels import check_task, labels_of, own_options, parameters, refuse_options
-from seqlra.cli.options import Imports, Json, option
+from seqlra.cli.options import Cluster, Imports, Jobs, Json, option
 from seqlra.errors import SeqlraError
 from seqlra.training.option import BOOKKEEPING, setting
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seqlra.rules.space import Dimension
     from seqlra.sweeps.trials import Trial
     from seqlra.sweeps.tuning import Tuning
+    from seqlra.sweeps.workers import Workers
 
 STUDY = "Study"
 ANSWERS = {
@@ -61,7 +62,6 @@ Storage = Annotated[
     str | None,
     option(STUDY, "Where Optuna keeps the trials: a URL of SQLAlchemy, for several machines.", "DIR/study.db"),
 ]
-Jobs = Annotated[int, option(STUDY, "How many rules at a time, each in a process of its own with one thread.")]
 Out = Annotated[Path | None, option(BOOKKEEPING, "Directory to make.", "runs/<name>")]
 Resume = Annotated[Path | None, option(BOOKKEEPING, "Go on with this study; it has its own options.", False)]
 
@@ -77,6 +77,7 @@ def tune(
     pruner: Pruner = "median",
     storage: Storage = None,
     jobs: Jobs = 1,
+    cluster: Cluster = None,
     out: Out = None,
     resume: Resume = None,
     imports: Imports = None,
@@ -107,15 +108,15 @@ def tune(
     With --storage, several machines may each say that at the same time.
     """
     from seqlra.sweeps.tuning import Tuning
+    from seqlra.sweeps.workers import Workers
 
     train.import_all(imports)
-    if jobs < 1:
-        raise SeqlraError(f"jobs must be at least 1, not {jobs}")
+    workers = Workers(jobs, cluster, tuple(imports or ()))
     if resume is not None:
-        refuse_options(context, resume, ("resume", "storage", "jobs", "imports", "json"))
+        refuse_options(context, resume, ("resume", "storage", "jobs", "cluster", "imports", "json"))
         tuning = Tuning.open(resume, storage)
     else:
-        options = _options(context, check_task(task), labels_of(rules, "tune"), own or [], jobs)
+        options = _options(context, check_task(task), labels_of(rules, "tune"), own or [], workers)
         seed = _seed(context, seed, options)
         ranges = _spaces(space or [], str(task), options)
         dataset = next(iter(options.values())).get("dataset") or "own"
@@ -131,11 +132,11 @@ def tune(
             storage,
             f"seqlra {shlex.join(sys.argv[1:])}",
         )
-    _run(tuning, jobs, imports or [], json)
+    _run(tuning, workers, json)
 
 
 def _options(
-    context: typer.Context, task: str, labels: dict[str, str], own: list[str], jobs: int
+    context: typer.Context, task: str, labels: dict[str, str], own: list[str], workers: Workers
 ) -> dict[str, dict[str, Any]]:
     """The options of each label, as plain data: all of them but its seed."""
     from seqlra.training.fields import settings_of
@@ -146,7 +147,7 @@ def _options(
         given = parameters(context, task, [*context.args, *words[label]], ANSWERS, rule=rule)
         given = {name: value for name, value in given.items() if value is not None}
         given |= {name: str(Path(given[name]).absolute()) for name in paths & given.keys()}
-        if jobs > 1:
+        if not workers.alone:
             given.setdefault("threads", 1)
         options[label] = given
     return options
@@ -202,12 +203,12 @@ def _dimension(text: str, values: str) -> Dimension:
         raise SeqlraError(f"cannot read --space {text!r}: {error}") from error
 
 
-def _run(tuning: Tuning, jobs: int, modules: list[str], json: bool) -> None:
+def _run(tuning: Tuning, workers: Workers, json: bool) -> None:
     from seqlra.cli.show import json_line, table
     from seqlra.sweeps.tuning import table as cells
 
     try:
-        results = tuning.run(jobs, _say, modules)
+        results = tuning.run(workers, _say)
     except KeyboardInterrupt:
         raise running.Interrupted(f"stopped; go on with: seqlra tune --resume {tuning.path}") from None
     header, *rows = cells(results)

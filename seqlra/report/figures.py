@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seqlra.analysis.plotting import METRICS
+from seqlra.analysis.curves import METRICS
 from seqlra.errors import SeqlraError
 from seqlra.report.found import Entry, Run
 from seqlra.sweeps.comparison import row

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqlra.analysis.plotting import METRICS
+from seqlra.analysis.curves import METRICS
 from seqlra.errors import SeqlraError, first_line
 from seqlra.files import write_atomically
 from seqlra.report import figures

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqlra.errors import Diverged, SeqlraError, SeqlraWarning, first_line
+from seqlra.optional import require
 from seqlra.rules.space import Choice, Dimension
 from seqlra.sweeps.search import Search
 from seqlra.sweeps.trials import Trial
@@ -96,10 +97,8 @@ def storage_of(plan: Plan) -> Iterator[optuna.storages.BaseStorage]:
     Raises:
         SeqlraError: Optuna is missing, or the storage cannot be reached.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise SeqlraError("tuning needs Optuna; install it with: pip install 'seqlra[tune]'") from error
+    require("tune", "tuning", "optuna")
+    import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
     before = optuna.logging.get_verbosity()

@@ -8,15 +8,16 @@ storage is elsewhere), and of the trials so far ``trials.jsonl``, ``results.json
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from seqlra import markdown, own
-from seqlra.analysis.plotting import METRICS
+from seqlra.analysis.curves import METRICS
 from seqlra.errors import SeqlraError, unknown
+from seqlra.optional import can_draw
 from seqlra.rules.space import Dimension
 from seqlra.sweeps import trials
 from seqlra.sweeps.comparison import demand_comparable
@@ -24,7 +25,7 @@ from seqlra.sweeps.run_store import RunSpec
 from seqlra.sweeps.search import Search
 from seqlra.sweeps.trials import Trial
 from seqlra.sweeps.trying import PRUNERS, Plan, Report, masked, names_in, storage_of, trials_in, try_all
-from seqlra.sweeps.tuning_picture import save_tuning
+from seqlra.sweeps.workers import Workers
 from seqlra.training import fingerprint
 from seqlra.training.experiment import describe, prepare, with_changes
 from seqlra.training.machine import versions
@@ -179,13 +180,12 @@ class Tuning(Directory):
             "rules": [{**each.to_dict(), "versions": self.known[label]} for label, each in self.searches.items()],
         }
 
-    def run(self, jobs: int = 1, report: Report = say_nothing, modules: Sequence[str] = ()) -> dict[str, Any]:
+    def run(self, workers: Workers | None = None, report: Report = say_nothing) -> dict[str, Any]:
         """Run the trials that are left, and return `results`, which are written at the end, also where it is stopped.
 
         Args:
-            jobs: how many rules are tuned at a time, each in a process of its own where there are several.
+            workers: processes of which each tunes one rule at a time; None: this process tunes them all.
             report: called after each trial, in its process.
-            modules: with code of the user's own, which other processes import.
 
         Raises:
             SeqlraError: data that have changed since the study began, or a storage that cannot be used.
@@ -194,8 +194,9 @@ class Tuning(Directory):
             self.sweep()
             self._check_unchanged()
             try:
-                work = [(search, self.plan, report, tuple(modules)) for search in self.searches.values()]
-                in_processes(_try_all, work, jobs)
+                work = ((search, self.plan, report) for search in self.searches.values())
+                for _ in (workers or Workers()).map(try_all, work):
+                    pass
             finally:
                 results = self.write_results()
         return results
@@ -222,27 +223,11 @@ class Tuning(Directory):
         self.write_json(self.path / "results.json", made)
         lines = [f"**{made['title']}**", "", markdown.table(table(made)), "", f"`{self.command}`"]
         self.write_text(self.path / "table.md", "\n".join(lines[: None if self.command else 3]) + "\n")
-        if any(trial.value is not None for trial in found):
+        if any(trial.value is not None for trial in found) and can_draw():
+            from seqlra.sweeps.tuning_picture import save_tuning
+
             save_tuning(self.path / "tuning.png", found, made["title"], self.metric)
         return made
-
-
-def in_processes(work: Callable[..., None], arguments: Sequence[tuple[Any, ...]], jobs: int) -> None:
-    """Call a function once with each of the arguments, in so many processes; in this one where ``jobs`` is 1."""
-    if jobs == 1:
-        for each in arguments:
-            work(*each)
-        return
-    from joblib import Parallel, delayed
-
-    Parallel(n_jobs=jobs, backend="loky", batch_size=1)(delayed(work)(*each) for each in arguments)
-
-
-def _try_all(search: Search, plan: Plan, report: Report, modules: Sequence[str]) -> None:
-    """The work of one process."""
-    for module in modules:
-        own.import_module(module)
-    try_all(search, plan, report)
 
 
 def results(tuning: Tuning, found: Sequence[Trial]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqlra.analysis.plotting import METRICS, logarithmic, save_figure
+from seqlra.analysis.curves import METRICS
+from seqlra.analysis.plotting import logarithmic, save_figure
 from seqlra.sweeps.trials import Trial
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqlra import own
 from seqlra.errors import SeqlraError, SeqlraWarning, first_line
+from seqlra.optional import require
 from seqlra.sweeps.run_store import Group, RunSpec, RunStore
 from seqlra.training.runs import Watch
 from seqlra.training.trainer import Stopped
@@ -99,10 +100,9 @@ def _client(address: str) -> Iterator[Any]:
         SeqlraError: Dask is missing, nobody answers, or workers have several threads, which share a generator of random
             numbers.
     """
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise SeqlraError("--cluster needs Dask; install it with: pip install 'seqlra[cluster]'") from error
+    require("cluster", "a cluster", "distributed")
+    from distributed import Client
+
     try:
         client = Client(address, timeout=SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:

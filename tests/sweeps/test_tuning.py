@@ -24,6 +24,7 @@ from seqlra.sweeps.search import Search
 from seqlra.sweeps.trials import Trial
 from seqlra.sweeps.tuning import Tuning
 from seqlra.sweeps.tuning_picture import best_so_far
+from seqlra.sweeps.workers import Workers
 from seqlra.tasks.classification import Classification
 from seqlra.training.configure import configure
 from seqlra.training.runs import train_runs
@@ -166,7 +167,7 @@ def test_what_was_stopped_goes_on_as_if_it_had_not_been(
 def test_several_processes_find_what_one_finds(whole: Tuning, images: Path, tmp_path: Path) -> None:
     rules = {label: options_of(images, rule=RULES[label]) for label in ("k", "backprop")}
     both = Tuning.start(tmp_path / "both", "mlp", rules, trials=6, seed=3)
-    both.run(jobs=2)
+    both.run(Workers(jobs=2))
     assert without_times(both.trials()) == without_times(whole.trials()[6:])
 
 
