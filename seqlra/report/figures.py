@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seqlra.analysis.curves import METRICS
-from seqlra.errors import SeqlraError
 from seqlra.report.found import Entry, Run
 from seqlra.sweeps.comparison import row
 from seqlra.training import config_file
@@ -32,18 +31,9 @@ def metric_of(entry: Entry) -> str | None:
 
 
 def table_row(entry: Entry) -> dict[str, Any]:
-    """A line of the table: figures over the seeds that are done as `seqlra.training.results.spread` has them.
-
-    Raises:
-        SeqlraError: a result is damaged.
-    """
+    """A line of the table: figures over the seeds that are done as `seqlra.training.results.spread` has them."""
     metric, outcomes = metric_of(entry), [run.outcome for run in entry.runs if run.outcome]
-    known: dict[str, Any] = {}
-    if metric is not None and outcomes:
-        try:
-            known = row(outcomes, metric)
-        except KeyError as error:
-            raise SeqlraError(f"a result.json of {entry.label} in {entry.source} is damaged: no {error}") from error
+    known = row(outcomes, metric) if metric is not None and outcomes else {}
     return {
         "label": entry.label,
         "title": entry.title,

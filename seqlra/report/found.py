@@ -6,7 +6,7 @@ Another kind of folder has a reader of its own, in `KINDS`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from seqlra.errors import SeqlraError
 from seqlra.sweeps.comparison import Comparison
 from seqlra.training.experiment import title
 from seqlra.training.reading import read_config
-from seqlra.training.run_directory import RunDirectory, StackDirectory
+from seqlra.training.run_directory import RESULT, ROW, RunDirectory, StackDirectory
 from seqlra.training.settings import Config
 
 
@@ -40,7 +40,18 @@ class Run:
         Raises:
             SeqlraError: a file is missing or damaged.
         """
-        return Run(config or read_config(directory), directory.read_metrics(), directory.outcome())
+        run = Run(config or read_config(directory), directory.read_metrics(), directory.outcome())
+        for row in run.rows:
+            _demand(directory.metrics, row, ROW)
+        if run.outcome is not None:
+            _demand(directory.failed if run.outcome["diverged"] else directory.result, run.outcome, RESULT)
+        return run
+
+
+def _demand(file: Path, plain: Mapping[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        if name not in plain:
+            raise SeqlraError(f"{file} is damaged: it has no {name}")
 
 
 @dataclass(frozen=True)

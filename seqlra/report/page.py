@@ -23,7 +23,7 @@ def render(entries: Sequence[Entry], title: str) -> str:
     """The whole page.
 
     Raises:
-        SeqlraError: a result is damaged, or plotly or jinja2 is not installed.
+        SeqlraError: plotly or jinja2 is not installed.
     """
     try:
         from jinja2 import Environment

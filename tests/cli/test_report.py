@@ -286,7 +286,12 @@ def test_errors_are_one_line(seqlra: Run, tmp_path: Path, monkeypatch: pytest.Mo
         assert (done.returncode, done.stderr) == (1, f"error: {says}\n")
     assert (tmp_path / "notes.html").read_text() == "mine"
     assert [seqlra("report run").returncode for _ in range(2)] == [0, 0]  # the older page is written over
-    for file, damage in (("result.json", '{"rule": "fa"}'), ("result.json", "{"), ("metrics.jsonl", "x")):
+    for file, damage in (
+        ("result.json", '{"rule": "fa"}'),
+        ("result.json", "{"),
+        ("metrics.jsonl", "x"),
+        ("metrics.jsonl", "{}"),
+    ):
         whole = (run.path / file).read_text()
         (run.path / file).write_text(damage)
         done = seqlra("report run")
