@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from seqlra import LRADiff, SeqlraError
-from seqlra.sklearn import LRAClassifier, LRARegressor
+from seqlra.sklearn import LRAClassifier, LRARegressor, LRASequenceClassifier
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,13 @@ def single_precision() -> None:
     torch.set_default_dtype(torch.float32)
 
 
-@parametrize_with_checks([LRAClassifier(max_iter=40, batch_size=10), LRARegressor(max_iter=40, batch_size=10)])
+@parametrize_with_checks(
+    [
+        LRAClassifier((30,), max_iter=40, batch_size=10),
+        LRARegressor((30,), max_iter=40, batch_size=10),
+        LRASequenceClassifier((12,), max_iter=12, batch_size=10, learning_rate_init=0.02),
+    ]
+)
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -112,3 +118,62 @@ def test_beta_is_that_of_the_rule() -> None:
     )
     assert np.array_equal(one.predict_proba(x), same.predict_proba(x))
     assert not np.array_equal(one.predict_proba(x), other.predict_proba(x))
+
+
+def waves(count: int, shortest: int = 8, longest: int = 13) -> tuple[list[np.ndarray], np.ndarray]:
+    """Slow and fast waves of unequal lengths, with a second feature that says nothing."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, count)
+    steps = [np.arange(random.integers(shortest, longest)) for _ in y]
+    x = [np.sin((1 + label) * t + random.uniform(0, 6)) for label, t in zip(y, steps, strict=True)]
+    return [np.stack([each, random.normal(0, 0.1, len(each))], 1) for each in x], y
+
+
+def recurrent(**given: Any) -> LRASequenceClassifier:
+    return LRASequenceClassifier((12,), **{"max_iter": 20, "learning_rate_init": 0.02, "random_state": 0, **given})
+
+
+def test_sequences_of_unequal_lengths_are_each_asked_at_their_end() -> None:
+    x, y = waves(200)
+    model = recurrent(rule="backprop", max_iter=30, learning_rate_init=0.01).fit(
+        x[:150], np.array(["slow", "fast"])[y[:150]]
+    )
+    assert model.score(x[150:], np.array(["slow", "fast"])[y[150:]]) > 0.9
+    alone = np.concatenate([model.predict_proba(each[None]) for each in x[150:160]])
+    assert np.allclose(model.predict_proba(x[150:160]), alone, atol=1e-12)
+    with pytest.raises(ValueError, match="X has 3 features"):
+        model.predict(np.zeros((4, 9, 3)))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        model.predict([x[0], x[1] * np.nan])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"window": 0, "feedback": "fixed"},
+        {"window": "full", "leak": 0.5},
+        {"rule": "backprop", "window": 3},
+        {"rule": "e-prop"},
+    ],
+    ids=str,
+)
+def test_sequences_of_one_length_under_other_settings(given: dict[str, Any]) -> None:
+    parts, y = waves(100, 8, 9)
+    x = np.stack(parts)
+    model = recurrent(**given, max_iter=8).fit(x, y)
+    for name in ("window", "feedback"):
+        if name in given:
+            assert getattr(model._rule, name) == (None if given[name] == "full" else given[name])
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert np.allclose(model.predict_proba(x).sum(1), 1)
+    model.partial_fit(x[:60], y[:60])
+    assert model.n_iter_ == 9
+    with pytest.raises(ValueError, match="exactly 8 steps; these have up to 9"):
+        model.partial_fit(np.zeros((4, 9, 2)), [0, 1, 0, 1])
+
+
+def test_rows_are_sequences_of_one_feature() -> None:
+    parts, y = waves(60, 8, 9)
+    x = np.stack(parts)[:, :, :1]
+    one, other = recurrent(max_iter=2).fit(x, y), recurrent(max_iter=2).fit(x[:, :, 0], y)
+    assert np.array_equal(one.predict_proba(x), other.predict_proba(x[:, :, 0]))

@@ -17,6 +17,7 @@ from seqlra.optional import MissingLibrary, installing
 try:
     from seqlra.sklearn.classifier import LRAClassifier as LRAClassifier
     from seqlra.sklearn.regressor import LRARegressor as LRARegressor
+    from seqlra.sklearn.sequence_classifier import LRASequenceClassifier as LRASequenceClassifier
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "sklearn":
         raise

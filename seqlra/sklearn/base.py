@@ -18,6 +18,7 @@ from seqlra.engine.initialization import initialize
 from seqlra.errors import SeqlraError
 from seqlra.network.builders import mlp
 from seqlra.network.graph import Graph
+from seqlra.network.subgraph import Input, Subgraph
 from seqlra.network.units import Activation, Discretizer
 from seqlra.rules import Rule, rule, rule_class
 from seqlra.training.callback import Callback
@@ -31,6 +32,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
     """A multilayer perceptron, whose parameters `LRAClassifier` explains."""
 
     _output = ""
+    _task = "mlp"
 
     def __init__(
         self,
@@ -98,10 +100,8 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         sizes = self.hidden_layer_sizes
         hidden = [int(sizes)] if isinstance(sizes, (int, np.integer)) else [int(units) for units in sizes]
-        nodes = mlp(
-            X.shape[1], hidden, self._units(targets), self.activation, self.discretizer, self.loss, self._output
-        )
         learns, suited = self._learner()
+        nodes = self._nodes(X, hidden, self._units(targets), learns)
         self.graph_ = Graph(nodes).to(self.device)
         feedback = suited.feedback_init if self.feedback_init is None else self.feedback_init
         initialize(self.graph_, self._seed, self.weight_init, feedback=feedback, rule=learns)
@@ -111,15 +111,23 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         self.loss_curve_: list[float] = []
         self.n_iter_ = 0
 
+    def _nodes(self, X: NDArray[Any], hidden: Sequence[int], units: int, learns: Rule) -> list[Input | Subgraph]:
+        """The network for samples like these."""
+        return mlp(X.shape[1], hidden, units, self.activation, self.discretizer, self.loss, self._output)
+
+    def _settings(self) -> dict[str, Any]:
+        """The settings of the rule that were given."""
+        return {**(self.rule_settings or {}), **({} if self.beta is None else {"beta": self.beta})}
+
     def _learner(self) -> tuple[Rule, Any]:
         """The rule with its settings, and what suits it."""
-        settings = {**(self.rule_settings or {}), **({} if self.beta is None else {"beta": self.beta})}
+        settings = self._settings()
         name = self.activation if isinstance(self.activation, str) else self.activation.name
         if isinstance(self.rule, Rule):
             if settings:
-                raise SeqlraError("beta and rule_settings go with the name of a rule; an object has its own")
-            return self.rule, type(self.rule).suited("mlp", name, self.optimizer, {})
-        suited = rule_class(self.rule).suited("mlp", name, self.optimizer, settings)
+                raise SeqlraError("beta, rule_settings and the like go with the name of a rule; an object has its own")
+            return self.rule, type(self.rule).suited(self._task, name, self.optimizer, {})
+        suited = rule_class(self.rule).suited(self._task, name, self.optimizer, settings)
         return rule(self.rule, **{**suited.settings, **settings}), suited
 
     def _train(self, X: NDArray[Any], targets: NDArray[Any], epochs: int) -> None:
@@ -127,14 +135,14 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         if self.early_stopping:
             parts = train_test_split(X, targets, test_size=self.validation_fraction, random_state=self._seed)
             X, valid_x, targets, valid_t = parts
-            valid = (valid_x, valid_t)
+            valid = self._data(valid_x, valid_t)
             callbacks.append(EarlyStopping(self.n_iter_no_change, min_delta=self.tol))
         if self.verbose:
             callbacks.append(Progress())
         self.history_ = fit(
             self.graph_,
             self._rule,
-            (X, targets),
+            self._data(X, targets),
             epochs=epochs,
             batch_size=self.batch_size,
             optimizer=self._optimizer,
@@ -144,6 +152,10 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         )
         self.n_iter_ += len(self.history_)
         self.loss_curve_ += [row["train_loss"] for row in self.history_]
+
+    def _data(self, X: NDArray[Any], targets: NDArray[Any]) -> tuple[Any, ...]:
+        """Samples and targets as `seqlra.fit` takes them."""
+        return X, targets
 
     def _outputs(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self, "graph_")
