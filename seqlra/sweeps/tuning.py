@@ -154,7 +154,7 @@ class Tuning(Directory):
             _check(plan.trials, plan.seed, plan.pruner, [search.label for search in searches])
             metric = {name: name for name in METRICS}[plain["metric"]]
             known = {each["label"]: dict(each["versions"]) for each in plain["rules"]}
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise SeqlraError(f"{tuning.about} is damaged: {type(error).__name__} {error}") from error
         if storage is not None and not plan.shared:
             raise SeqlraError(f"the study {path} has its trials in study.db, so --storage does not go with it")

@@ -50,6 +50,8 @@ def save_tuning(path: Path, trials: Sequence[Trial], title: str, metric: str) ->
 def _by_step_size(place: Axes, trials: Sequence[Trial], style: Mapping[str, Any]) -> None:
     """One mark a trial that has a value: full where it is done, hollow where it was pruned."""
     place.set(xlabel="step size", xscale="log", title="every trial (hollow: pruned)")
+    place.xaxis.set_major_formatter("{x:g}")
+    place.xaxis.set_minor_formatter("")
     for state, faces in (("done", style["color"]), ("pruned", "none")):
         chosen = [trial for trial in trials if trial.state == state and "lr" in trial.settings]
         points = [(trial.settings["lr"], trial.value) for trial in chosen if trial.value is not None]
