@@ -139,7 +139,7 @@ class RunStore(Directory):
         directory: TrainingDirectory = stack if len(specs) > 1 else self.run_of(specs[0])
         with watching(specs) as watch:
             set_threads(specs[0].config.threads)
-            if not stack.about.exists():
+            if directory is stack and not stack.about.exists():
                 stack.remove()  # what a kill may have left of another
             experiment = prepare([spec.config for spec in specs], fresh=not directory.checkpoint.exists())
             if directory.about.exists():

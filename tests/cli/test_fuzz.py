@@ -22,7 +22,6 @@ import pytest
 import torch
 from helpers import Run
 
-from seqlra.sweeps import comparison
 from seqlra.training import checkpoint, runs
 from seqlra.training.fields import settings_of
 
@@ -135,7 +134,6 @@ def checked(seqlra: Run, command: str, about: object = "") -> Any:
 def places(seqlra: Run, images: Path, short_text: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The console script in a folder with odd things in it; most of the time of short runs would go into pictures."""
     monkeypatch.setattr(runs, "save_pictures", lambda *_: None)
-    monkeypatch.setattr(comparison, "save_curves", lambda *_: None)
     Path("file").write_text("no folder")
     Path("loop").symlink_to("loop")
     os.mkfifo("fifo")

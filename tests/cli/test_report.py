@@ -13,9 +13,9 @@ import pytest
 from helpers import Run
 
 from seqlra import SeqlraError
+from seqlra.analysis import plotting
 from seqlra.report import figures, page
 from seqlra.report.found import Entry, find
-from seqlra.sweeps import comparison
 from seqlra.sweeps.comparison import Comparison
 from seqlra.sweeps.run_store import RunSpec
 from seqlra.training.configure import configure
@@ -79,7 +79,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "cmp", {"lra-fdbk": [[40, 20, 16], [44, 30, 18]], "fa": [[50, 40, 35]], "fa-lr0.25": [[60, 55, 52]]}
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "save_curves", lambda *_: None)
+        patch.setattr(plotting, "save_curves", lambda *_: None)
         found.write_results()
     hostile = {f"valid_{HOSTILE}": 2.0, "angle_layers": {HOSTILE: 4.0}}
     written(folder / "<b>bold<img src=x onerror='window.hacked = 3'>", settings(rule="dfa"), [70, 65], **hostile)

@@ -155,7 +155,7 @@ def test_what_does_not_go_with_a_study(seqlra: Run, images: Path, monkeypatch: p
     assert "--storage does not go with it" in seqlra("tune --resume t --storage sqlite:///x").stderr
     monkeypatch.setitem(sys.modules, "optuna", None)
     done = seqlra("tune --resume t")
-    assert done.stderr == "error: tuning needs Optuna; install it with: pip install 'seqlra[tune]'\n"
+    assert done.stderr == "error: tuning needs optuna: pip install 'seqlra[tune]'\n"
 
 
 def test_help_answers_without_torch_and_its_examples_are_studies(

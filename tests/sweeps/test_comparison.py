@@ -378,7 +378,7 @@ def test_the_comparisons_of_the_help_are_ones(seqlra: Run, monkeypatch: pytest.M
     monkeypatch.setattr(comparison.Comparison, "start", start)
     for command in commands:
         assert seqlra(command).stderr == "error: they would train\n", command
-    assert started == [6, 2, 2, 6]  # the last is a grid
+    assert started == [6, 2, 2, 6, 9]  # the fourth is a grid
 
 
 def test_a_row_over_seeds_of_which_one_diverged() -> None:

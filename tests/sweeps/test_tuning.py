@@ -68,7 +68,6 @@ def pretend(monkeypatch: pytest.MonkeyPatch, value: Callable[[dict[str, Any]], f
         return found
 
     monkeypatch.setattr(trying, "value_at", value_at)
-    monkeypatch.setattr(tuning, "save_tuning", lambda *given: None)  # a picture takes longer than all else
     return called
 
 
