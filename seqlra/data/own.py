@@ -1,4 +1,5 @@
-"""Files of your own: rows with a target in .npz, .csv or .parquet, and labeled sequences in .npz."""
+"""Files of your own: rows with a target in .npz, .csv or .parquet, images in a folder of IDX files, and labeled
+sequences in .npz."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqlra.data.arrays import Sequences, SequenceSplits, sequences_from_arrays, split_sequences
+from seqlra.data.images import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, read_folder
 from seqlra.data.tables import demand_column, read_table
 from seqlra.errors import SeqlraError, first_line
 from seqlra.files import demand_file
@@ -34,16 +36,22 @@ def load_rows(
 
     Args:
         path: a ``.npz`` with ``x (n, features)`` and ``t (n,)`` or ``(n, units)``, or ``x_train``, ``t_train``,
-            ``x_valid``, ... ``t_test``; or a table, ``.csv`` with a header or ``.parquet``, of numbers.
+            ``x_valid``, ... ``t_test``; or a table, ``.csv`` with a header or ``.parquet``, of numbers; or a folder
+            with the four IDX files of a data set like MNIST, whose pixels are made numbers from 0 to 1.
         targets: "classes", from 0 on (words are numbered in their order), or "values".
         column: the target in a table; None: the last column.
-        valid, test: how many rows are held out of a file without splits; None: a tenth.
+        valid, test: how many rows are held out of a file without splits; None: a tenth. IDX files have a test split.
         seed: draws them.
         device: where the tensors shall live.
 
     Raises:
         SeqlraError: a file that cannot be read, or does not hold that.
     """
+    if path.is_dir():
+        if column is not None or test is not None:
+            given = "column" if column is not None else "test split"
+            raise SeqlraError(f"{path} holds IDX files, whose {given} is not to be chosen")
+        return _splits(path, _read_idx(path, valid, seed), targets, None, None, seed, device, rows=True)
     demand_file(path)
     arrays = _read_npz(path) if path.suffix == ".npz" else _read_table(path, column)
     if column is not None and path.suffix == ".npz":
@@ -209,6 +217,26 @@ def _read_npz(path: Path) -> Arrays:
             return {name.replace("y", "t", 1) if name.split("_")[0] == "y" else name: file[name] for name in file}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise SeqlraError(f"cannot read {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
+
+
+def _read_idx(folder: Path, valid: int | None, seed: int) -> Arrays:
+    """Images as rows of pixels, with labels; validation is drawn from the training images."""
+    found = read_folder(folder)
+    x, t = found[TRAIN_IMAGES], found[TRAIN_LABELS]
+    held = max(1, len(x) // 10) if valid is None else valid
+    if not 0 < held < len(x) or len(x) != len(t):
+        raise SeqlraError(
+            f"{folder} has {len(x)} training images and {len(t)} labels; validation takes from 1 to all but one, "
+            f"not {held}"
+        )
+    drawn = np.random.default_rng(seed).permutation(len(x))
+    splits = {
+        "train": (x[drawn[held:]], t[drawn[held:]]),
+        "valid": (x[drawn[:held]], t[drawn[:held]]),
+        "test": (found[TEST_IMAGES], found[TEST_LABELS]),
+    }
+    images = {f"x_{split}": pixels.reshape(len(pixels), -1) / np.float32(255) for split, (pixels, _) in splits.items()}
+    return {**images, **{f"t_{split}": labels.astype(np.int64) for split, (_, labels) in splits.items()}}
 
 
 def _read_table(path: Path, column: str | None) -> Arrays:

@@ -153,8 +153,8 @@ class Pixels(Checked):
 OwnFile = Annotated[
     str,
     Option(
-        "Your own data: .npz with x and t (or x_train, t_train, x_valid, ...); of an MLP also .csv or .parquet, of an "
-        "RNN also lengths, or a series.",
+        "Your own data: .npz with x and t (or x_train, t_train, x_valid, ...); of an MLP also .csv, .parquet, or a "
+        "folder of IDX files; of an RNN also lengths, or a series.",
         DATA,
         default=None,
         open_as=False,

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from seqlra import SeqlraError
+from seqlra.data.idx import read_idx
 from seqlra.data.own import load_rows, load_sequences
 
 X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32).astype(float)
@@ -153,3 +154,23 @@ def test_what_is_no_series_is_said(arrays: dict[str, Any], options: dict[str, An
     np.savez("s.npz", **arrays)
     with pytest.raises(SeqlraError, match=message):
         load_sequences(**{"path": Path("s.npz"), "targets": "classes", **options})
+
+
+def test_a_folder_of_idx_files_holds_images_as_rows(images: Path) -> None:
+    folder = images / "mnist"
+    found = load_rows(folder, "classes", valid=40, seed=3)
+    pixels = read_idx(folder / "train-images-idx3-ubyte.gz", 3).reshape(190, 30)
+    labels = read_idx(folder / "train-labels-idx1-ubyte.gz", 1)
+    assert [len(part) for part in (found.train, found.valid, found.test)] == [150, 40, 70]
+    assert (found.inputs, found.outputs) == (30, 10)
+    both = torch.cat([found.train.x, found.valid.x])[:, 0]
+    assert both.max() <= 1
+    seen = np.column_stack([(255 * both).round().int(), torch.cat([found.train.t, found.valid.t]).ravel()])
+    assert sorted(seen.tolist()) == sorted(np.column_stack([pixels, labels]).tolist())  # every image once
+    other = load_rows(folder, "classes", valid=40, seed=4)
+    assert not torch.equal(found.valid.x, other.valid.x)
+    for options, says in (({"valid": 190}, "not 190"), ({"test": 5}, "whose test split"), ({"column": "a"}, "column")):
+        with pytest.raises(SeqlraError, match=says):
+            load_rows(folder, "classes", **options)
+    with pytest.raises(SeqlraError, match="idx"):
+        load_rows(images, "classes")
