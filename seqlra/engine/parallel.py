@@ -65,9 +65,12 @@ def check(graph: Graph, rule: Rule, inputs: Named, targets: Named) -> None:
     learned_feedback = (LearnedFeedback.feedback_updates, DirectFeedbackAlignment.feedback_updates)
     if learns or (isinstance(rule, LearnedFeedback) and type(rule).feedback_updates not in learned_feedback):
         raise SeqlraError(
-            f"{rule.name} learns from every mini-batch by itself, which does not add up over the processes of torchrun; "
-            "accepted: rules that learn weights alone, with fixed or learned feedback"
+            f"{rule.name} learns by itself from every mini-batch, which processes cannot add up; accepted: rules that "
+            "learn weights alone, with fixed or learned feedback"
         )
+    for setting in ("c2_per", "epsilon_per"):
+        if getattr(rule, setting, "sample") == "batch":
+            raise SeqlraError(f"{setting} is over a whole mini-batch, which no process has; accepted: {setting}=sample")
     rows, size = ForwardPass(graph, inputs).batch, dist.get_world_size()
     if rows < size:
         raise SeqlraError(f"a mini-batch of {rows} cannot be shared by {size} processes; accepted: up to {rows}")
@@ -93,6 +96,16 @@ def any_of(here: bool) -> bool:
     found = torch.tensor([float(here)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
     _add_up(found)
     return bool(found)
+
+
+def demand_equal(step: int) -> None:
+    """Raise `SeqlraError` where this process starts from another update than the first one."""
+    first = torch.tensor([step], device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.broadcast(first, 0)
+    if first.item() != step:
+        raise SeqlraError(
+            f"the processes of torchrun start from other checkpoints: after {step} and {first.item()} updates"
+        )
 
 
 def _add_up(tensor: Tensor) -> None:
@@ -146,7 +159,9 @@ class ParallelUpdate:
         """The passes over the rows of this process."""
         layout = self.graph.layout
         named = inputs if isinstance(inputs, Mapping) else {next(iter(layout.given)): inputs}
-        forward = ForwardPass(self.graph, {n: _own_rows(rows, len(layout.given[n].inputs)) for n, rows in named.items()})
+        forward = ForwardPass(
+            self.graph, {n: _own_rows(rows, len(layout.given[n].inputs)) for n, rows in named.items()}
+        )
         outputs = {self.graph.layers[i].name for i in layout.all_outputs}
         of = targets if isinstance(targets, Mapping) else dict.fromkeys(outputs, targets)
         wanted = {name: _own_rows(rows, layout.buffers[name].blocks) for name, rows in of.items()}
@@ -163,7 +178,9 @@ class ParallelUpdate:
         grads = [grad_of(p) for p in self._summed]
         numbers = torch.stack([step.loss * count, step.mistakes * count, step.depth * rows, count, rows])
         batch = _whole_batch(self.graph, targets)
-        states = [_among_all(state, batch, len(self.graph.layout.given[name].inputs)) for name, state in carried.items()]
+        states = [
+            _among_all(state, batch, len(self.graph.layout.given[name].inputs)) for name, state in carried.items()
+        ]
         flat = _all_sums([*(grad * count if mean else grad for grad in grads), numbers, *states])
         for grad in grads:
             grad.copy_(next(flat))
@@ -203,9 +220,10 @@ def _whole_batch(graph: Graph, targets: Named) -> int:
 def _asked(backward: BackwardPass) -> Tensor:
     """How many predictions of a share have a target, ``()``; unlike `BackwardPass.asked` it may be 0."""
     views = [backward.view(i) for i in backward.graph.layout.all_outputs]
-    like = views[0].h
-    counts = [asked(view.target).sum() if view.output_loss.masks else len(view.h) for view in views]
-    return sum(counts, like.new_zeros(()))
+    total = views[0].h.new_zeros(())
+    for view in views:
+        total = total + (asked(view.target).sum() if view.output_loss.masks else len(view.h))
+    return total
 
 
 def _all_sums(parts: Sequence[Tensor]) -> Iterator[Tensor]:

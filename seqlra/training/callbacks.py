@@ -183,8 +183,8 @@ class Interrupt(Callback):
     It comes behind `Checkpoint` in the list of callbacks.
 
     Args:
-        agree: of several processes that train one model, whether any of them was asked to stop: a signal reaches them at
-            different updates, and they must stop after the same one. None: there is one process.
+        agree: says of several processes that train one model whether any of them was asked to stop: a signal reaches
+            them at different updates, and they must stop after the same one. None: there is one process.
 
     Raises:
         Stopped: the user asked to stop, in the middle of an epoch or at the first update of the next one.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqlra import torchrun
-from seqlra.engine.parallel import any_of, check
+from seqlra.engine.parallel import any_of, check, demand_equal
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.network.plain import architecture
 from seqlra.training import checkpoint, fingerprint
@@ -183,6 +183,8 @@ def _train(experiment: Experiment, directory: TrainingDirectory, watch: Watch) -
         if trainer.step < trainer.total:  # of one that is made longer
             for ended in (directory.result, *(run.result for run in directory.runs)):
                 ended.unlink(missing_ok=True)
+    if trainer.parallel is not None:
+        demand_equal(trainer.step)
     with suppress(Diverged):  # the records say so
         trainer.train()
     if isinstance(directory, StackDirectory):
@@ -212,7 +214,7 @@ def _train(experiment: Experiment, directory: TrainingDirectory, watch: Watch) -
 
 
 def check_parallel(experiment: Experiment) -> None:
-    """Whether the processes of torchrun can train this together; `seqlra.engine.parallel.check`, on its first mini-batch.
+    """Whether the processes of torchrun can train this together; tries its first mini-batch.
 
     Raises:
         SeqlraError: they cannot, and why.
@@ -231,6 +233,7 @@ def follow(experiment: Experiment, directory: TrainingDirectory | None) -> None:
     trainer = trainer_with(experiment, [Interrupt(any_of)], parallel=True)
     if directory is not None and directory.checkpoint.exists():
         trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs))
+    demand_equal(trainer.step)
     with suppress(Diverged, Stopped):  # the first process says so
         trainer.train()
 
