@@ -5,8 +5,10 @@ The last process alone is asked to stop, at update `STOPPED_AT` of the first com
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -15,6 +17,7 @@ from matplotlib.figure import Figure
 
 from seqlra import torchrun
 from seqlra.cli import main
+from seqlra.files import write_atomically
 from seqlra.training.trainer import Trainer
 
 STOPPED_AT = 60
@@ -32,6 +35,18 @@ def stop_the_last() -> None:
     Trainer._one_update = with_signal  # type: ignore[method-assign]
 
 
+def meet_again(done: Path) -> None:
+    """Wait for the first process, whose files the next command reads; it says where they meet, as torchrun would have
+    for another launch."""
+    if torchrun.rank() == 0:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            write_atomically(done, lambda temporary: temporary.write_text(str(free.getsockname()[1])))
+    while not done.exists():
+        time.sleep(0.05)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": done.read_text(), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+
+
 if __name__ == "__main__":
     Figure.savefig = lambda figure, path, **options: Path(path).write_bytes(b"a picture")  # type: ignore[method-assign]
     plain = Trainer._one_update
@@ -43,8 +58,4 @@ if __name__ == "__main__":
         except SystemExit as end:
             print(f"exit {end.code}", flush=True)
         Trainer._one_update = plain  # type: ignore[method-assign]
-        done = Path(f"done{nth}")
-        if torchrun.rank() == 0:
-            done.touch()
-        while not done.exists():  # what the first one writes is read by the next command
-            time.sleep(0.05)
+        meet_again(Path(f"done{nth}"))

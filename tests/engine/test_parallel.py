@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,4 +85,38 @@ def test_the_command_line_under_torchrun(seqlra: Run, short_text: Path) -> None:
         for name, mine in one["optimizer"]["state"].items():
             assert_same(mine, two["optimizer"]["state"][name], 1e-3)
         (mine,), (theirs,) = (RunDirectory(Path(many, run)).read_metrics() for many in ("one", "two"))
-        assert {**mine, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, rel=1e-3)
+        assert mine.keys() == theirs.keys()
+        names = [name for name, value in mine.items() if isinstance(value, float) and name != "seconds"]
+        assert [mine[name] for name in names] == pytest.approx([theirs[name] for name in names], rel=1e-3)
+
+
+@pytest.fixture
+def of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process seems to be the first of two."""
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr("seqlra.engine.parallel.joined", lambda cuda: nullcontext())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train mlp --seeds 2", "it does not go with --seeds"),
+        ("train mlp --compile", "do not compile"),
+        ("train mlp --rule ste --activation sigmoid --discretizer bernoulli", "random numbers differ"),
+        ("train rnn --rule uoro", "random numbers differ"),
+        ("train mlp --rule dtp", "dtp learns by itself"),
+        ("train mlp --set c2_per=batch", "c2_per is over a whole mini-batch"),
+        ("train mlp --batch-size 1", "a mini-batch of 1 cannot be shared by 2 processes"),
+        ("compare mlp", "torchrun is for seqlra train"),
+    ],
+)
+@pytest.mark.usefixtures("of_torchrun")
+def test_what_processes_cannot_do_is_refused_before_training(arguments: str, message: str, seqlra: Run) -> None:
+    small = " --hidden 8 --device cpu --threads 1 --out run" if arguments.startswith("train") else ""
+    ran = seqlra(arguments + small)
+    assert ran.returncode == 1
+    assert message in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert not Path("run").exists()
