@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from seqlra import torchrun
 from seqlra.cli import bench, compare, data, evaluate, labels, listing, report, reproduce, running, sample, train, tune
 from seqlra.errors import SeqlraError, SeqlraWarning, first_line
 
@@ -49,9 +52,12 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Options of every command."""
+    if torchrun.processes() > 1 and context.invoked_subcommand != "train":
+        raise SeqlraError(f"torchrun is for seqlra train, not for {context.invoked_subcommand}")
 
 
 def _show_warning(
@@ -65,7 +71,28 @@ def _show_warning(
 
 
 def main() -> None:
-    """The console script: errors that the user can fix are one line on standard error, and a status other than 0.
+    """The console script; of the processes of torchrun the first one speaks for all."""
+    if torchrun.rank() == 0:
+        _run()
+        return
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            _run()
+    except SystemExit as end:
+        if end.code in (1, 2):
+            # what is wrong is wrong in the first process, too: it has the time to say so before torchrun ends all
+            time.sleep(WAIT_FOR_THE_FIRST)
+            print(f"process {torchrun.rank()}: {printed.getvalue().strip()}", file=sys.stderr)
+        raise
+
+
+WAIT_FOR_THE_FIRST = 5.0
+"""Seconds that another process of torchrun waits at an error, before it says it itself."""
+
+
+def _run() -> None:
+    """Run a command: errors that the user can fix are one line on standard error, and a status other than 0.
 
     Such are errors of the user's own code, too: the line says where in it they were. ``SEQLRA_TRACEBACK=1`` shows more.
     """

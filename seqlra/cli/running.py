@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqlra import torchrun
 from seqlra.errors import Diverged, SeqlraError
 
 if TYPE_CHECKING:
@@ -23,10 +25,15 @@ def start(configs: Sequence[Config], out: Path, stacked: bool, json: bool) -> No
     from seqlra.training.experiment import prepare
     from seqlra.training.runs import begin, create
 
-    experiment = prepare(configs, fresh=True)
-    directory = create(out, configs, stacked)
-    begin(experiment, directory)
-    _train(experiment, directory, json)
+    if stacked and torchrun.processes() > 1:
+        raise SeqlraError("torchrun trains one model in several processes; it does not go with --seeds")
+    with _together(configs[0].device):
+        experiment = prepare(configs, fresh=True)
+        if _follows(experiment, None):
+            return
+        directory = create(out, configs, stacked)
+        begin(experiment, directory)
+        _train(experiment, directory, json)
 
 
 def resume(
@@ -50,8 +57,35 @@ def resume(
         these = f"the runs in {path} are finished: their" if stacked else f"the run {path} is finished: its"
         more = "" if stacked else "; to make it longer, add --epochs N"
         raise SeqlraError(f"{these} result is in {directory.result}{more}")
+    if stacked and torchrun.processes() > 1:
+        raise SeqlraError(f"torchrun trains one model in several processes; {path} holds several models")
     set_threads(threads or config.threads)
-    _train(reopen(directory, device, longer), directory, json)
+    with _together(config.device if device == "auto" else device):
+        experiment = reopen(directory, device, longer)
+        if not _follows(experiment, directory):
+            _train(experiment, directory, json)
+
+
+def _together(device: str) -> AbstractContextManager[None]:
+    """The other processes of torchrun, if there are any."""
+    if torchrun.processes() == 1:
+        return nullcontext()
+    from seqlra.engine.parallel import joined
+    from seqlra.training.machine import pick_device
+
+    return joined(pick_device(device).type == "cuda")
+
+
+def _follows(experiment: Experiment, directory: TrainingDirectory | None) -> bool:
+    """Train, if this is a process of torchrun other than the first; returns whether it was."""
+    if torchrun.processes() == 1:
+        return False
+    from seqlra.training.runs import check_parallel, follow
+
+    check_parallel(experiment)
+    if torchrun.rank() > 0:
+        follow(experiment, directory)
+    return torchrun.rank() > 0
 
 
 def _train(experiment: Experiment, directory: TrainingDirectory, json: bool) -> None:

@@ -165,6 +165,13 @@ class Updates(dict[Tensor, Tensor]):
 
 def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
     """The update of every parameter, summed over connections that share it, then normalized, in ``where``."""
+    updates = sums_of(backward, where)
+    normalize(backward.graph, backward.rule, updates)
+    return updates
+
+
+def sums_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Updates:
+    """The same before it is normalized."""
     graph, rule = backward.graph, backward.rule
     mean = rule.reduction == "mean"
     scale = 1 / backward.predictions if mean else 1.0
@@ -185,10 +192,17 @@ def updates_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Upd
                 total.mul_(backward.predictions / count.view(*count.shape, *[1] * axes))
             if name in held.diagonal:
                 total.copy_(on_diagonal(total))
+    return updates
+
+
+def normalize(graph: Graph, rule: Rule, updates: Mapping[Tensor, Tensor]) -> None:
+    """Let the rule change the whole update of every parameter, in place."""
+    for held, axes in ((graph.weights, 2), (graph.biases, 1)):
+        for parameter in held.values():
+            total = updates[parameter]
             normalized = rule.normalize_update(total, axes)
             if normalized is not total:
                 total.copy_(normalized)
-    return updates
 
 
 def _add_product(total: Tensor, source: Tensor, d: Tensor, scale: float, before: int) -> None:

@@ -182,20 +182,27 @@ class Interrupt(Callback):
 
     It comes behind `Checkpoint` in the list of callbacks.
 
+    Args:
+        agree: says of several processes that train one model whether any of them was asked to stop: a signal reaches
+            them at different updates, and they must stop after the same one. None: there is one process.
+
     Raises:
         Stopped: the user asked to stop, in the middle of an epoch or at the first update of the next one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[bool], bool] | None = None) -> None:
+        self._agree, self._asked = agree, False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Take the signals."""
+        self._asked = False
 
         def ask(signum: int, frame: FrameType | None) -> None:
-            if trainer.interrupted:
+            if self._asked:
                 raise KeyboardInterrupt
-            trainer.interrupted = True
+            self._asked = True
+            trainer.interrupted = self._agree is None
 
         try:
             self._before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -203,9 +210,12 @@ class Interrupt(Callback):
             self._before = {}
 
     def on_check(self, trainer: Trainer) -> None:
-        """Leave, unless the epoch has ended and is about to be measured."""
+        """Leave, unless the epoch has ended and is about to be measured; several processes leave at the next update,
+        after all of them agreed to."""
         if trainer.interrupted and not trainer.epoch_ended:
             raise Stopped
+        if self._agree is not None:
+            trainer.interrupted = self._agree(self._asked)
 
     def on_train_end(self, trainer: Trainer) -> None:
         """Give the signals back."""

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqlra import torchrun
+from seqlra.engine.parallel import any_of, check, demand_equal
 from seqlra.errors import Diverged, SeqlraError
 from seqlra.network.plain import architecture
 from seqlra.training import checkpoint, fingerprint
@@ -29,7 +31,7 @@ from seqlra.training.reading import read_config
 from seqlra.training.results import results, summary
 from seqlra.training.run_directory import RunDirectory, StackDirectory, TrainingDirectory
 from seqlra.training.settings import Config
-from seqlra.training.trainer import Trainer
+from seqlra.training.trainer import Stopped, Trainer
 
 Watch = Callable[[Trainer], None]
 """Called now and then during training, to show progress."""
@@ -121,7 +123,7 @@ def reopen(directory: TrainingDirectory, device: str = "auto", longer: Mapping[s
         configs = [with_changes(config, device=pick_device(device).type) for config in configs]
     experiment = prepare(configs, fresh=not directory.checkpoint.exists())
     check_unchanged(experiment, directory)
-    if longer:
+    if longer and torchrun.rank() == 0:
         with directory.locked():  # not while another process trains it as it was
             directory.write_json(directory.about, lasting[0].to_dict())
     return experiment
@@ -186,6 +188,8 @@ def _train(
         if trainer.step < trainer.total:  # of one that is made longer
             for ended in (directory.result, *(run.result for run in directory.runs)):
                 ended.unlink(missing_ok=True)
+    if trainer.parallel is not None:
+        demand_equal(trainer.step)
     with suppress(Diverged):  # the records say so
         trainer.train()
     if isinstance(directory, StackDirectory):
@@ -216,7 +220,34 @@ def _train(
     return found
 
 
-def trainer_with(experiment: Experiment, callbacks: Sequence[Callback], kept: Sequence[str] | None = None) -> Trainer:
+def check_parallel(experiment: Experiment) -> None:
+    """Whether the processes of torchrun can train this together; tries its first mini-batch.
+
+    Raises:
+        SeqlraError: they cannot, and why.
+    """
+    if experiment.config.compile:
+        raise SeqlraError("several processes do not compile their updates; leave --compile or torchrun away")
+    check(experiment.graph, experiment.rule, *experiment.task.batch(0))
+
+
+def follow(experiment: Experiment, directory: TrainingDirectory | None) -> None:
+    """Train in a process of torchrun that is not the first, which does the same with `train` and writes all files.
+
+    Args:
+        directory: where a training goes on from, if it does.
+    """
+    trainer = trainer_with(experiment, [Interrupt(any_of)], parallel=True)
+    if directory is not None and directory.checkpoint.exists():
+        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs))
+    demand_equal(trainer.step)
+    with suppress(Diverged, Stopped):  # the first process says so
+        trainer.train()
+
+
+def trainer_with(
+    experiment: Experiment, callbacks: Sequence[Callback], kept: Sequence[str] | None = None, parallel: bool = False
+) -> Trainer:
     """The trainer of an experiment; it looks at validation, and not at the test split."""
     settings = experiment.config.optimization
     return Trainer(
@@ -230,13 +261,15 @@ def trainer_with(experiment: Experiment, callbacks: Sequence[Callback], kept: Se
         experiment.config.compile,
         experiment.rates,
         kept,
+        parallel,
     )
 
 
 def trainer_of(
     experiment: Experiment, directory: TrainingDirectory, watch: Watch = quietly, logs: Sequence[Logger] = ()
 ) -> Trainer:
-    """The same with the callbacks that write into a directory."""
+    """The same with the callbacks that write into a directory; under torchrun it is that of the first process."""
+    parallel = torchrun.processes() > 1
     return trainer_with(
         experiment,
         [
@@ -248,10 +281,11 @@ def trainer_of(
                 architecture=_of_own_data(experiment),
                 settings=fingerprint.settings_fingerprint(experiment.configs),
             ),
-            Interrupt(),  # behind the checkpoint, before what is shown
+            Interrupt(any_of if parallel else None),  # behind the checkpoint, before what is shown
             Watched(watch),
         ],
         [str(run.path) for run in directory.runs],
+        parallel,
     )
 
 

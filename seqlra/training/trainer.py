@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from seqlra.engine.compiled import CompiledUpdate
+from seqlra.engine.parallel import ParallelUpdate
 from seqlra.engine.recorded import RecordedUpdate
 from seqlra.engine.tracing import Outcome, TracedUpdate
 from seqlra.engine.update import Step, update
@@ -77,6 +78,7 @@ class Trainer:
         compiled: whether updates are compiled rather than recorded; those that a callback wants to see run as they are.
         rates: the step size of each model over that of the optimizer, ``(models,)``; None: they are all that.
         kept: of each model, see `Record`; None: in the graph.
+        parallel: whether this is one of several processes that share the rows of every mini-batch.
 
     Attributes:
         step: updates done.
@@ -105,11 +107,13 @@ class Trainer:
         compiled: bool = False,
         rates: Tensor | None = None,
         kept: Sequence[str] | None = None,
+        parallel: bool = False,
     ) -> None:
         self.graph, self.rule, self.optimizer, self.task = graph, rule, optimizer, task
         self.total, self.schedule, self.callbacks = total, schedule, callbacks
         self.compiled, self.rates = compiled, rates
-        self.traced = self._traced()
+        self.parallel = ParallelUpdate(graph, rule) if parallel else None
+        self.traced = None if parallel else self._traced()
         step = stepper(optimizer)
         self._step_optimizer = step if rates is None else with_rates(step, graph.parameters(), rates)
         self._first_lrs = [float(group["lr"]) for group in optimizer.param_groups]
@@ -258,12 +262,13 @@ class Trainer:
 
     def _update(self, inputs: Inputs, targets: Tensor) -> Step | Outcome:
         wanted = [callback for callback in self._wanting if callback.wants_step(self)]
-        if self.traced is not None and not wanted:
-            return self.traced(inputs, targets)
+        if not wanted and (shared := self.parallel or self.traced) is not None:
+            return shared(inputs, targets)
         step = update(self.graph, self.rule, inputs, targets)
         for callback in wanted:
             callback.on_before_optimizer_step(self, step)
-        return step
+        # what callbacks saw is the whole mini-batch; processes go on with what all of them have, bit for bit
+        return step if self.parallel is None else self.parallel(inputs, targets)
 
     def _traced(self) -> TracedUpdate | None:
         """Updates compiled if asked for; recorded where the rule allows it; None: by the engine itself."""
