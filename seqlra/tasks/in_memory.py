@@ -98,7 +98,7 @@ class Batches(Labeled):
 
     Args:
         graph, seed: as of `Labeled`.
-        batches: of ``(x, t)`` or ``(x, t, lengths)``.
+        batches: of ``(x, t)`` or ``(x, t, lengths)``, or mappings with these names; one at a time is in memory.
         reader: how they become samples.
         valid: as of `Labeled`.
 
@@ -201,11 +201,16 @@ class Streams(Labeled):
 
 
 def read(reader: Reader, batch: Any) -> Samples:
-    """``(x, t)`` or ``(x, t, lengths)`` as samples.
+    """``(x, t)`` or ``(x, t, lengths)``, or a mapping with these names, as samples.
 
     Raises:
-        SeqlraError: it is neither, or does not fit the graph.
+        SeqlraError: it is none of them, or does not fit the graph.
     """
+    if isinstance(batch, Mapping):
+        if not {"x", "t"} <= batch.keys() <= {"x", "t", "lengths"}:
+            named = ", ".join(map(str, batch))
+            raise SeqlraError(f"a batch with names has x and t, and perhaps lengths; this one has {named or 'none'}")
+        batch = tuple(batch[name] for name in ("x", "t", "lengths") if name in batch)
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise SeqlraError(f"data is (x, t) or (x, t, lengths), not {type(batch).__name__}")
     return reader.samples(*batch)

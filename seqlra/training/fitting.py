@@ -75,8 +75,9 @@ def fit(
         graph: an initialized graph with one output; see `initialize`.
         rule: the rule, such as ``seqlra.LRAFeedback()``, or the name of one with its default settings.
         data: ``(x, t)``, ``(x, t, lengths)``, what `seqlra.data.arrays.sequences_from_arrays` returns, or an iterable
-            of such batches, such as a ``DataLoader`` or a list, which is gone through anew in every epoch. Arrays are
-            numpy arrays, tensors, lists or data frames, of any type of numbers:
+            of such batches, such as a ``DataLoader`` or a list, which is gone through anew in every epoch (and once
+            more where it has no length); batches may be mappings with these names. Arrays are numpy arrays, tensors,
+            lists or data frames, of any type of numbers:
 
             - ``x`` is ``(n, features)``, or for a recurrent graph ``(n, time, features)`` with the time of the graph;
               integers without the last axis are tokens. A graph of several inputs takes a mapping by name.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from helpers import filled, skip_net, small_mlp
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
@@ -109,11 +110,22 @@ def by_hand(graph: Graph, batches: list[Any], rule: Any, lr: float = 0.01) -> di
 def test_an_iterable_of_batches_is_gone_through_in_its_order_in_every_epoch() -> None:
     batches = list(zip(X.split(20), T.split(20), strict=True))
     expected = by_hand(net(), batches * 3, LRAFeedback())
-    for data in (batches, DataLoader(TensorDataset(X, T), batch_size=20), [(x.numpy(), t.int()) for x, t in batches]):
+    stream = Dataset.from_dict({"x": X.tolist(), "t": T.tolist()}).to_iterable_dataset()
+    kinds = (
+        *(batches, DataLoader(TensorDataset(X, T), batch_size=20), [(x.numpy(), t.int()) for x, t in batches]),
+        *([{"t": t, "x": x} for x, t in batches], stream.batch(20)),
+    )
+    for data in kinds:
         graph = net()
         history = fit(graph, LRAFeedback(), data, epochs=3, lr=0.01)
         assert_close(state_of(graph), expected)
         assert [row["step"] for row in history] == [3, 6, 9]
+
+
+@pytest.mark.parametrize("batch", [{"x": X, "y": T}, {"x": X, "t": T, "w": T}, {}])
+def test_a_batch_with_other_names_is_refused(batch: dict[str, Tensor]) -> None:
+    with pytest.raises(SeqlraError, match="has x and t"):
+        fit(net(), LRAFeedback(), [batch])
 
 
 def test_arrays_are_shuffled_anew_in_every_epoch_and_all_are_seen() -> None:
