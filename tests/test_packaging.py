@@ -31,7 +31,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
 
 def test_few_libraries_are_needed() -> None:
     names = {re.split(r"[<>=\[ ]", each)[0] for each in PROJECT["dependencies"]}
-    assert names == {"torch", "numpy", "datasets", "einops", "typer", "rich", "pydantic"}
+    assert names == {"torch", "numpy", "datasets", "einops", "typer", "rich", "pydantic", "joblib"}
     extras = PROJECT["optional-dependencies"]
     (every,) = extras["all"]
     assert set(re.findall(r"\w+", every)) - {"seqlra"} == set(extras) - {"all", "dev"}

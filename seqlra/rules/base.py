@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from seqlra.rules.backward import BackwardPass
 
 
+MOST = 1e38
+"""Numbers beyond it do not fit single precision."""
+
+
 @dataclass(frozen=True)
 class Rule(ABC):
     """A learning rule; its fields are its settings, recorded with every run.
@@ -60,6 +64,8 @@ class Rule(ABC):
             value, kind = getattr(self, each.name), str(getattr(each.type, "__name__", each.type))
             if kind.startswith(("float", "int")) and not (value is None and "None" in kind):
                 require(isinstance(value, (Real, Tensor)), f"{each.name} must be a number, not {value!r:.60}")
+                too_large = isinstance(value, (int, float)) and MOST < abs(value) < float("inf")
+                require(not too_large, f"{each.name} must be from {-MOST:g} to {MOST:g}, not {value}")
         require(self.reduction in ("sum", "mean"), f"reduction must be sum or mean, not {self.reduction!r}")
 
     @abstractmethod

@@ -130,7 +130,7 @@ def test_datasets_are_listed(seqlra: Run) -> None:
 
 
 BAD = {
-    "--length 5": "length does not go with text-sample, whose own options are dataset, data-dir, text",
+    "--length 5": "length does not go with text-sample, whose own options are dataset, data-dir, column",
     "--batch-size 5": "batch-size does not go with text-sample",
     "--dataset adding --unroll 3": "unroll does not go with adding, whose own options are dataset, length, held-out",
     "--dataset adding --tokens words": "tokens does not go with adding",

@@ -38,7 +38,7 @@ def test_the_python_runs(
     torch.set_default_dtype(torch.float32)
     names: dict[str, object] = {"__name__": "page"}
     for code in PYTHON[page]:
-        exec(compile(code, page, "exec"), names)
+        exec(compile(code, page, "exec", dont_inherit=True), names)
         printed = capsys.readouterr().out
         for line in re.findall(r"^#> (.*)$", code, re.MULTILINE):
             assert line in printed

@@ -82,6 +82,13 @@ def assert_by_hand(graph: Graph, expected: dict[str, Array]) -> None:
     assert_same(updates(graph), {name: torch.from_numpy(update) for name, update in expected.items()}, 1e-13)
 
 
+@pytest.mark.parametrize("setting", ["beta", "c1", "c2"])
+def test_a_setting_beyond_single_precision_is_refused(setting: str) -> None:
+    with pytest.raises(SeqlraError, match=f"^{setting} must be from -1e"):
+        LRAFeedback(**{setting: 1e39})
+    LRAFeedback(**{setting: 1e37})
+
+
 @pytest.mark.parametrize("g", [None, "sign", "heaviside"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_algorithm_2_by_hand_on_a_tiny_net(reduction: str, g: str | None) -> None:

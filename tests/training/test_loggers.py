@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import torch
 from helpers import Run, filled, small_mlp
+from matplotlib.figure import Figure
 
 import seqlra
 from seqlra import SeqlraError
 from seqlra.errors import SeqlraWarning
-from seqlra.training import pictures, runs
 from seqlra.training.configure import configure
 from seqlra.training.logger import Logger, Memory, numbers
 from seqlra.training.loggers import LIBRARIES
@@ -53,8 +53,7 @@ def logged(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in OFFLINE.items():
             patch.setenv(name, value)
-        for module, name in ((runs, "save_pictures"), (pictures, "save_curves")):
-            patch.setattr(module, name, lambda *_: None)
+        patch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).write_bytes(b"a picture"))
         patch.setattr(Trainer, "CHECK_EVERY", 4)
         torch.set_default_dtype(torch.float32)
         options = {"hidden": (7, 5), "valid": 70, "batch_size": 20, "epochs": 3, "dataset": "mnist", "threads": 1}

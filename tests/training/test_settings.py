@@ -95,6 +95,10 @@ GIVEN = {
     "mlp": COMMON
     | {
         "dataset": ("--dataset mnist", "mnist"),
+        "label_column": ("--dataset hf:a/b --label-column t", "t"),
+        "column": ("--dataset hf:a/b --column c", "c"),
+        "config_name": ("--dataset hf:a/b --config-name c", "c"),
+        "revision": ("--dataset hf:a/b --revision v2", "v2"),
         "valid": ("--valid 40", 40),
         "held_out": ("--data /own/file.csv --held-out 7", 7),
         "target": ("--data /own/file.csv --target y", "y"),
@@ -106,6 +110,9 @@ GIVEN = {
     "rnn": COMMON
     | {
         "dataset": ("--dataset tiny_shakespeare", "tiny_shakespeare"),
+        "column": ("--dataset hf:a/b --column c", "c"),
+        "config_name": ("--dataset hf:a/b --config-name c", "c"),
+        "revision": ("--dataset hf:a/b --revision v2", "v2"),
         "text": ("--text /book.txt", "/book.txt"),
         "valid_text": ("--text /a.txt --valid-text /b.txt --test-text /c.txt", "/b.txt"),
         "test_text": ("--text /a.txt --valid-text /b.txt --test-text /c.txt", "/c.txt"),
