@@ -10,7 +10,9 @@ python3 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
-"$venv/bin/mypy"
+"$venv/bin/mypy" &
+types=$!  # meanwhile
 "$venv/bin/lint-imports" --no-cache --no-logo
 NO_MKDOCS_2_WARNING=1 "$venv/bin/mkdocs" build --quiet --strict --site-dir "$venv/site"
+wait "$types"
 "$venv/bin/pytest" -n auto --dist worksteal "$@"

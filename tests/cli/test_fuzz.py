@@ -25,7 +25,7 @@ from helpers import Run
 from seqlra.training import checkpoint, runs
 from seqlra.training.fields import settings_of
 
-MANY = os.environ.get("SEQLRA_FUZZ", "30")
+MANY = os.environ.get("SEQLRA_FUZZ", "15")
 
 BASE = {
     "mlp": "--dataset mnist --data-dir IMAGES --valid 70 --hidden 7,5 --batch-size 20 --steps 4 --threads 1",

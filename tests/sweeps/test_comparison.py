@@ -202,25 +202,6 @@ def test_a_kill_before_any_file_of_the_second_member_loses_nothing(
     assert (tmp_path / "cut/backprop-seed0/curve.png").exists()
 
 
-def test_a_killed_comparison_goes_on_to_the_same_results(tmp_path: Path) -> None:
-    base = [sys.executable, "-c", "from seqlra.cli import main; main()", "compare"]
-    command = [*base, "mlp", "--rules", "backprop,lra-fdbk", *SHORT.replace("epochs 2", "epochs 9").split()]
-    subprocess.run([*command, "--out", tmp_path / "whole"], check=True, capture_output=True)
-    process = subprocess.Popen([*command, "--out", tmp_path / "cut"], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    while "2 of 2" not in process.stderr.readline():
-        assert process.poll() is None
-    while not process.stderr.readline().startswith("epoch 3 "):
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    assert not (tmp_path / "cut/lra-fdbk-seed0/result.json").exists()
-    subprocess.run([*base, "--resume", tmp_path / "cut"], check=True, capture_output=True)
-    whole, cut = read(tmp_path / "whole/results.json"), read(tmp_path / "cut/results.json")
-    assert without_times(cut) == without_times(whole)
-
-
 def test_a_member_that_diverges_is_reported_and_the_rest_continue(
     seqlra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
