@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqlra.cli import running, train
-from seqlra.cli.labels import check_task, labels_of, own_options, parameters, refuse_options
+from seqlra.cli.labels import Own, Rules, Task, check_task, labels_of, own_options, parameters, refuse_options
 from seqlra.cli.options import Cluster, Imports, Jobs, Json, option
 from seqlra.errors import SeqlraError
 from seqlra.training.option import BOOKKEEPING, TASKS
@@ -39,14 +39,6 @@ ANSWERS = {
 """Options of ``seqlra train`` that one member cannot have, and what to do instead."""
 
 
-Task = Annotated[
-    str | None, typer.Argument(help="mlp or rnn; the options of seqlra train mlp (or rnn) follow.", metavar="TASK")
-]
-Rules = Annotated[str | None, option(COMPARISON, "Rules with commas between: RULE, or LABEL=RULE.", False)]
-Own = Annotated[
-    list[str] | None,
-    option(COMPARISON, '"LABEL: options" for that one alone, which win over those for all; as often as needed.', False),
-]
 Sweep = Annotated[
     list[str] | None,
     option(

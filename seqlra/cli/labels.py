@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from seqlra.cli import train
+from seqlra.cli.options import option
 from seqlra.errors import SeqlraError, unknown
 from seqlra.training.option import TASKS
+
+RULES = "Rules"
+
+Task = Annotated[
+    str | None, typer.Argument(help="mlp or rnn; the options of seqlra train mlp (or rnn) follow.", metavar="TASK")
+]
+Rules = Annotated[str | None, option(RULES, "Rules with commas between: RULE, or LABEL=RULE.", False)]
+Own = Annotated[
+    list[str] | None,
+    option(RULES, '"LABEL: options" for that one alone, which win over those for all; as often as needed.', False),
+]
 
 SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Unknown options are those of ``seqlra train``, which reads them itself."""

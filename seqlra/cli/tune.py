@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqlra.cli import running, train
-from seqlra.cli.labels import check_task, labels_of, own_options, parameters, refuse_options
+from seqlra.cli.labels import Own, Rules, Task, check_task, labels_of, own_options, parameters, refuse_options
 from seqlra.cli.options import Cluster, Imports, Jobs, Json, option
 from seqlra.errors import SeqlraError
 from seqlra.training.option import BOOKKEEPING, setting
@@ -36,14 +36,6 @@ ANSWERS = {
 }
 """Options of ``seqlra train`` that trials cannot have, and what to do instead."""
 
-Task = Annotated[
-    str | None, typer.Argument(help="mlp or rnn; the options of seqlra train mlp (or rnn) follow.", metavar="TASK")
-]
-Rules = Annotated[str | None, option(STUDY, "Rules with commas between: RULE, or LABEL=RULE.", False)]
-Own = Annotated[
-    list[str] | None,
-    option(STUDY, '"LABEL: options" for that one alone, which win over those for all; as often as needed.', False),
-]
 Space = Annotated[
     list[str] | None,
     option(

@@ -10,6 +10,7 @@ import torch
 from seqlra.errors import SeqlraError, first_line
 from seqlra.files import write_atomically
 from seqlra.network.graph import Graph
+from seqlra.optional import require
 
 
 def save_weights(graph: Graph, path: str | Path) -> None:
@@ -61,8 +62,7 @@ def load_weights(graph: Graph, path: str | Path) -> Graph:
 
 
 def _safetensors() -> ModuleType:
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise SeqlraError("safetensors is not installed: pip install 'seqlra[export]'") from error
+    require("export", "a file of safetensors", "safetensors")
+    import safetensors.torch
+
     return safetensors.torch

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from seqlra.analysis.curves import METRICS
-from seqlra.errors import SeqlraError, first_line
+from seqlra.errors import SeqlraError
 from seqlra.files import write_atomically
+from seqlra.optional import require
 from seqlra.report import figures
 from seqlra.report.found import Entry
 
@@ -25,11 +26,10 @@ def render(entries: Sequence[Entry], title: str) -> str:
     Raises:
         SeqlraError: plotly or jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise SeqlraError(f"a report needs {first_line(error)}: pip install 'seqlra[report]'") from error
+    require("report", "a report", "jinja2", "plotly")
+    from jinja2 import Environment
+    from plotly.offline import get_plotlyjs
+
     table = [figures.table_row(entry) for entry in entries]
     differing, common = figures.settings(entries)
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_part("page.html"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Self
@@ -28,7 +29,7 @@ from seqlra.training.optimizers import make
 from seqlra.training.progress import Progress
 
 
-class Perceptron(BaseEstimator):  # type: ignore[misc]
+class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
     """A multilayer perceptron, whose parameters `LRAClassifier` explains."""
 
     _output = ""
@@ -163,10 +164,10 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         # in double precision, because products of other sizes round otherwise
         return np.asarray(predict(deepcopy(self.graph_).double(), X, seed=self._seed))
 
+    @abstractmethod
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         """Samples as float32, and targets as the network takes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _units(self, targets: NDArray[Any]) -> int:
         """The number of outputs."""
-        raise NotImplementedError

@@ -20,10 +20,8 @@ from seqlra.tasks.classification import Classification
 from seqlra.tasks.prediction import Prediction
 from seqlra.tasks.sequences import LabeledSequences
 from seqlra.training.machine import versions
+from seqlra.training.run_directory import RunDirectory
 from seqlra.training.settings import Config
-
-LATER = ("column", "label_column", "config_name", "revision")
-"""Settings of data that came later: left open, they say nothing, so that the hash of a run from before is the same."""
 
 
 def fingerprint(rule: Rule) -> str:
@@ -42,18 +40,20 @@ def fingerprint(rule: Rule) -> str:
     return hashlib.sha256("\n".join(code).encode()).hexdigest()[:16]
 
 
-def settings_fingerprint(configs: Sequence[Config]) -> str:
-    """A hash of what is computed: all settings but the number of updates, where the data lie, and the machine's."""
-    plain = [config.to_dict() for config in configs]
+def settings_fingerprint(runs: Sequence[RunDirectory]) -> str:
+    """A hash of what is computed: all settings but the number of updates, where the data lie, and the machine's.
+
+    They are read as ``config.json`` has them, without those that came with a later version, so that the hash of a run
+    stays what it was.
+    """
+    plain = [run.read_json(run.config) for run in runs]
     for each in plain:
         for name in ("device", "threads", "compile", "diagnose", "log", "versions"):
-            del each[name]
+            each.pop(name, None)
         for name in ("data_dir", "text", "valid_text", "test_text", "data"):
             each["data"].pop(name, None)
-        for name in LATER:
-            if name in each["data"] and each["data"][name] is None:
-                del each["data"][name]
-        del each["optimization"]["epochs"], each["optimization"]["steps"]
+        for name in ("epochs", "steps"):
+            each["optimization"].pop(name, None)
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -6,21 +6,22 @@ where a row could not be written at first. What goes wrong in a log never ends t
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from seqlra.errors import SeqlraError, SeqlraWarning, first_line
+from seqlra.errors import SeqlraWarning, first_line
 from seqlra.files import write_atomically
+from seqlra.optional import require
 from seqlra.training.callback import Callback
 from seqlra.training.trainer import Trainer
 
 
-class Logger(Callback):
+class Logger(Callback, ABC):
     """Base of callbacks that keep a log of one model.
 
     A log opens with the training and closes with it. As a context it stays open until its end, for `finish`.
@@ -34,32 +35,32 @@ class Logger(Callback):
     """
 
     LIBRARY: ClassVar[str]
-    """The module to import."""
+    """The module that it needs."""
 
     TITLE: ClassVar[str]
     """Its name in messages."""
 
     def __init__(self, settings: Mapping[str, Any] | None = None, model: int = 0) -> None:
-        demand(self.LIBRARY)
+        require("log", f"the log of {self.TITLE}", self.LIBRARY)
         self.settings, self.model = flat(settings or {}), model
         self.logged = 0
         self._opened = self._given_up = self._warned = self._stays_open = False
 
+    @abstractmethod
     def open(self, step: int) -> None:
         """Begin a log, or go on with that of a training that had ``step`` updates; sets `logged`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add the metrics of an epoch that ended with this update."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summarize(self, result: Mapping[str, Any]) -> None:
         """Add the result of a training, by flat names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self, whole: bool) -> None:
         """End the log; ``whole`` says whether the training came to its end."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._stays_open = True
@@ -136,18 +137,6 @@ class Memory:
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, lambda temporary: temporary.write_text(json.dumps(content), encoding="utf-8"))
-
-
-def demand(module: str) -> Any:
-    """A library for logs, imported.
-
-    Raises:
-        SeqlraError: it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise SeqlraError(f"the log needs {first_line(error)}: pip install 'seqlra[log]'") from error
 
 
 def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:

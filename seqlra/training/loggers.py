@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from seqlra.training.logger import Logger, Memory, demand, numbers
+from seqlra.optional import require
+from seqlra.training.logger import Logger, Memory, numbers
 from seqlra.training.run_directory import RunDirectory
 from seqlra.training.settings import Config
 
@@ -29,7 +30,7 @@ class TensorBoard(Logger):
         SeqlraError: tensorboard is not installed.
     """
 
-    LIBRARY: ClassVar[str] = "torch.utils.tensorboard"
+    LIBRARY: ClassVar[str] = "tensorboard"
     TITLE: ClassVar[str] = "TensorBoard"
 
     def __init__(self, folder: Path | str, settings: Mapping[str, Any] | None = None, model: int = 0) -> None:
@@ -39,9 +40,10 @@ class TensorBoard(Logger):
 
     def open(self, step: int) -> None:
         """Open a new event file."""
-        library = demand(self.LIBRARY)
+        from torch.utils.tensorboard import SummaryWriter
+
         self.logged = step
-        self._writer = library.SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
         if self.settings and not step:
             lines = (f"    {name}: {value}" for name, value in self.settings.items())
             self._writer.add_text("settings", "\n".join(lines))
@@ -101,7 +103,9 @@ class WandB(Logger):
 
     def open(self, step: int) -> None:
         """Begin the run, or go on with the one that is noted, unless the training begins anew."""
-        wandb = demand(self.LIBRARY)
+        import wandb
+
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
         known = self._memory.read()
         if not step and known.get("step"):
             known = {}
@@ -114,7 +118,7 @@ class WandB(Logger):
             resume="allow",
             dir=str(self.folder),
             config=self.settings,
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             reinit="create_new",  # the models of a stack have a run each
             settings=wandb.Settings(silent=True, console="off"),
         )
@@ -177,7 +181,8 @@ class MLflow(Logger):
 
     def open(self, step: int) -> None:
         """Begin a run, or go on with the one that is noted, unless the training begins anew."""
-        mlflow = demand(self.LIBRARY)
+        import mlflow
+
         self._client = mlflow.MlflowClient(tracking_uri=self.uri)
         self._id = str(self._memory.read().get("id", ""))
         epochs = self._client.get_metric_history(self._id, "epoch") if self._id else []
@@ -194,7 +199,9 @@ class MLflow(Logger):
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """One point for each metric; the epoch comes last, as the mark of a whole row."""
-        mlflow, now = demand(self.LIBRARY), int(time.time() * 1000)
+        import mlflow
+
+        now = int(time.time() * 1000)
         in_order = sorted(metrics, key="epoch".__eq__)
         points = [mlflow.entities.Metric(_key(name), float(metrics[name]), now, step) for name in in_order]
         for first in range(0, len(points), self.MOST):
@@ -223,7 +230,7 @@ LIBRARIES: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WandB
 def demand_libraries(names: Sequence[str]) -> None:
     """Raise `SeqlraError` where the library of one of these logs is not installed."""
     for name in names:
-        demand(LIBRARIES[name].LIBRARY)
+        require("log", f"--log {name}", LIBRARIES[name].LIBRARY)
 
 
 @contextmanager

@@ -118,14 +118,15 @@ def reopen(directory: TrainingDirectory, device: str = "auto", longer: Mapping[s
         SeqlraError: the directory is damaged, its data have gone or changed, or it cannot be longer.
     """
     configs = [_longer(directory, **longer)] if longer else [read_config(run) for run in directory.runs]
-    lasting = configs
     if device != "auto":
         configs = [with_changes(config, device=pick_device(device).type) for config in configs]
     experiment = prepare(configs, fresh=not directory.checkpoint.exists())
     check_unchanged(experiment, directory)
     if longer and torchrun.rank() == 0:
         with directory.locked():  # not while another process trains it as it was
-            directory.write_json(directory.about, lasting[0].to_dict())
+            plain, length = directory.read_json(directory.about), configs[0].optimization
+            plain["optimization"] |= {"epochs": length.epochs, "steps": length.steps}
+            directory.write_json(directory.about, plain)
     return experiment
 
 
@@ -184,7 +185,7 @@ def _train(
 ) -> list[dict[str, Any]]:
     trainer = trainer_of(experiment, directory, watch, [log for of_model in logs for log in of_model])
     if directory.checkpoint.exists():
-        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs))
+        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(directory.runs))
         if trainer.step < trainer.total:  # of one that is made longer
             for ended in (directory.result, *(run.result for run in directory.runs)):
                 ended.unlink(missing_ok=True)
@@ -195,7 +196,7 @@ def _train(
     if isinstance(directory, StackDirectory):
         network = architecture(experiment.graph) if _of_own_data(experiment) else {}
         for model, run in enumerate(directory.runs):
-            of_settings = fingerprint.settings_fingerprint([experiment.configs[model]])
+            of_settings = fingerprint.settings_fingerprint([run])
             checkpoint.save(run.checkpoint, {**network, **state_alone(trainer, model), "settings": of_settings})
     found = results(experiment, trainer)
     models = zip(experiment.configs, directory.runs, trainer.records, found, logs, strict=True)
@@ -239,7 +240,7 @@ def follow(experiment: Experiment, directory: TrainingDirectory | None) -> None:
     """
     trainer = trainer_with(experiment, [Interrupt(any_of)], parallel=True)
     if directory is not None and directory.checkpoint.exists():
-        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs))
+        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(directory.runs))
     demand_equal(trainer.step)
     with suppress(Diverged, Stopped):  # the first process says so
         trainer.train()
@@ -279,7 +280,7 @@ def trainer_of(
             Checkpoint(
                 directory.checkpoint,
                 architecture=_of_own_data(experiment),
-                settings=fingerprint.settings_fingerprint(experiment.configs),
+                settings=fingerprint.settings_fingerprint(directory.runs),
             ),
             Interrupt(any_of if parallel else None),  # behind the checkpoint, before what is shown
             Watched(watch),

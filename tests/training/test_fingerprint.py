@@ -13,7 +13,9 @@ from helpers import Run
 
 from seqlra import Backprop, LRADiff, LRAFeedback
 from seqlra.rules import Rule, rule
-from seqlra.training.fingerprint import fingerprint
+from seqlra.training.fingerprint import fingerprint, settings_fingerprint
+from seqlra.training.reading import read_config
+from seqlra.training.run_directory import RunDirectory
 
 RULE = """
 from dataclasses import dataclass
@@ -28,6 +30,74 @@ class Own(seqlra.Backprop):
     def error(self, layer, incoming):
         return changed(super().error(layer, incoming))
 """
+
+
+BEFORE = {
+    "task": "rnn",
+    "data": {
+        "dataset": "text-sample",
+        "data_dir": None,
+        "text": None,
+        "valid_text": None,
+        "test_text": None,
+        "tokens": "chars",
+        "lowercase": False,
+        "max_words": 10000,
+        "streams": 64,
+        "unroll": 50,
+    },
+    "network": {
+        "hidden": [12],
+        "activation": "tanh",
+        "discretizer": None,
+        "block_size": 4,
+        "loss": "l2",
+        "leak": 1.0,
+        "weight_init": "reservoir",
+        "weight_std": 0.05,
+        "across_time": True,
+        "feedback_init": "mirror",
+        "mirror_vectors": 100000,
+        "feedback_std": 1.0,
+        "init_from": None,
+    },
+    "rule": {
+        "name": "lra-fdbk",
+        "reduction": "mean",
+        "feedback": "learned",
+        "feedback_decay": 0.0,
+        "window": None,
+        "beta": 0.1,
+        "c1": None,
+        "c2": None,
+        "c2_per": "sample",
+        "epsilon": 0.0,
+        "epsilon_output": None,
+        "epsilon_per": "sample",
+        "skip": False,
+        "carry": "error",
+    },
+    "optimization": {
+        "optimizer": "adam",
+        "lr": 0.01,
+        "momentum": 0.0,
+        "weight_decay": None,
+        "schedule": "linear",
+        "batch_size": None,
+        "epochs": None,
+        "steps": 400,
+    },
+    "seed": 0,
+    "diagnose": 100,
+    "compile": False,
+    "precision": "float32",
+    "device": "cpu",
+    "threads": 1,
+    "versions": {"seqlra": "0.1.0"},
+}
+"""``config.json`` of a run from before units had a recurrence, texts a column, and trainings a log."""
+HASH_BEFORE = "15ef4ad1b4c1c53c"
+"""What its checkpoint has, written by the code of that time."""
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +162,12 @@ def test_a_rule_that_leaves_torch_is_a_line_of_the_command_line(tmp_path: Path, 
 def test_a_network_that_learns_nothing_is_a_line_of_the_command_line(seqlra: Run) -> None:
     done = seqlra("train mlp --lr 1e-30 --hidden 4 --valid 14000 --epochs 2 --out run")
     assert done.stderr.count("warning: after the first epoch the network is no better than guessing") == 1
+
+
+def test_a_run_goes_on_after_settings_were_added(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_json(run.config, BEFORE)
+    assert settings_fingerprint([run]) == HASH_BEFORE
+    assert "recurrence" in read_config(run).to_dict()["network"]  # or this could not fail
+    run.write_json(run.config, {**BEFORE, "seed": 1})
+    assert settings_fingerprint([run]) != HASH_BEFORE

@@ -251,7 +251,7 @@ def test_a_missing_library_is_one_line_before_anything_is_written(
         monkeypatch.setitem(sys.modules, LIBRARIES[name].LIBRARY, None)
         done = seqlra(f"{words} --log {name} --out run")
         assert done.returncode == 1
-        assert done.stderr.startswith("error: the log needs ")
+        assert done.stderr.startswith(f"error: --log {name} needs {LIBRARIES[name].LIBRARY}: pip install")
         assert done.stderr.endswith("pip install 'seqlra[log]'\n")
         assert not (tmp_path / "run").exists()
 
