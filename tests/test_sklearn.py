@@ -133,11 +133,10 @@ def recurrent(**given: Any) -> LRASequenceClassifier:
     return LRASequenceClassifier((12,), **{"max_iter": 20, "learning_rate_init": 0.02, "random_state": 0, **given})
 
 
-def test_sequences_of_unequal_lengths_are_each_asked_at_their_end() -> None:
+@pytest.mark.parametrize("rule", ["lra-fdbk", "backprop"])
+def test_sequences_of_unequal_lengths_are_each_asked_at_their_end(rule: str) -> None:
     x, y = waves(200)
-    model = recurrent(rule="backprop", max_iter=30, learning_rate_init=0.01).fit(
-        x[:150], np.array(["slow", "fast"])[y[:150]]
-    )
+    model = recurrent(rule=rule, max_iter=30, learning_rate_init=0.01).fit(x[:150], np.array(["slow", "fast"])[y[:150]])
     assert model.score(x[150:], np.array(["slow", "fast"])[y[150:]]) > 0.9
     alone = np.concatenate([model.predict_proba(each[None]) for each in x[150:160]])
     assert np.allclose(model.predict_proba(x[150:160]), alone, atol=1e-12)

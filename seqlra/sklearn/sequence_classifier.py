@@ -32,6 +32,7 @@ class LRASequenceClassifier(LRAClassifier):
         window: how many steps errors go back in time: a number, or ``"full"``; None: what suits the rule.
         feedback: whether error weights are ``"fixed"`` or ``"learned"``; None: what suits the rule.
         leak: None, or the share of a new state, in (0, 1], of leaky units.
+        loss, weight_init: the local loss and the first weights, by default those that suit recurrent networks.
 
     Attributes:
         n_steps_: the steps of the longest sequence, for which the network is unrolled.
@@ -51,8 +52,8 @@ class LRASequenceClassifier(LRAClassifier):
         beta: float | None = None,
         rule_settings: Any = None,
         discretizer: str | Discretizer | None = None,
-        loss: str = "log-penalty",
-        weight_init: str = "fan-in",
+        loss: str = "l2",
+        weight_init: str = "reservoir",
         feedback_init: str | None = None,
         optimizer: str = "adam",
         learning_rate_init: float | None = None,
