@@ -77,7 +77,10 @@ class Workers:
                 yield from Parallel(return_as="generator_unordered", batch_size=1, **options)(calls)
             except Exception as error:
                 if type(error).__name__ in ("TerminatedWorkerError", "KilledWorker", "BrokenProcessPool"):
-                    raise SeqlraError(f"a worker process ended before its work: {first_line(error)}") from error
+                    raise SeqlraError(
+                        f"a process was killed at its work ({first_line(error):.80}); what was done is kept: go on "
+                        "with --resume, or of seqlra reproduce with the same command"
+                    ) from error
                 raise
 
     @contextmanager

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -142,6 +143,15 @@ def test_workers_that_cannot_be(
     assert done.stderr.count("\n") == 1
 
 
+def killed(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_one_line_that_says_how_to_go_on() -> None:
+    with pytest.raises(SeqlraError, match=r"was killed at its work .*go on with --resume"):
+        list(Workers(jobs=2).map(killed, iter([(0,)])))
+
+
 def test_without_dask_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(SeqlraError, match=r"pip install 'seqlra\[cluster\]'"):
@@ -174,27 +184,36 @@ def cluster(folder: Path, count: int) -> Iterator[tuple[str, list[subprocess.Pop
             process.wait()
 
 
+def kill_in_the_middle(store: RunStore, worker: subprocess.Popen[bytes]) -> None:
+    """Kill one of two workers when two runs have a checkpoint and no result: it is then in the middle of one of them."""
+    while len([path for path in store.path.glob("*/checkpoint.pt") if not (path.parent / "result.json").exists()]) < 2:
+        if len(list(store.path.glob("*/result.json"))) == 3:
+            return  # too late; the test says so
+        time.sleep(0.01)
+    worker.kill()
+
+
 def test_a_cluster_loses_nothing_with_a_worker_and_runs_nothing_twice(images: Path, tmp_path: Path) -> None:
     from distributed import Client
 
     torch.set_default_dtype(torch.float32)
-    specs = [spec(f"run{n}", images, epochs=60, seed=0, lr=0.001 * (n + 1), diagnose=0) for n in range(3)]
+    specs = [spec(f"run{n}", images, epochs=60, lr=0.001 * (n + 1)) for n in range(3)]
     comparison = Comparison.start(tmp_path / "many", specs, stacked=False)
     done: list[str] = []
     with cluster(tmp_path, 2) as (address, members):
         with Client(address) as client:
             client.wait_for_workers(2, timeout=60)
-        killed: list[float] = []
-
-        def report(finished: Sequence[RunSpec]) -> None:
-            done.extend(each.label for each in finished)
-            if not killed:  # one run has ended; the other worker is in the middle of the next
-                killed.append(time.monotonic())
-                members[0].kill()
-
-        results = comparison.run(workers=Workers(cluster=address), report=report)
+        killer = Thread(target=kill_in_the_middle, args=(comparison, members[0]))
+        killer.start()
+        comparison.run(
+            workers=Workers(cluster=address), report=lambda finished: done.extend(each.label for each in finished)
+        )
+        killer.join()
+        assert members[0].poll() == -signal.SIGKILL
     assert sorted(done) == ["run0", "run1", "run2"]
-    assert results["done"] == 3
-    alone = Comparison.start(tmp_path / "alone", specs[:1], stacked=False)
+    alone = Comparison.start(tmp_path / "alone", specs, stacked=False)
     alone.run()
-    assert results_of(tmp_path / "many", "run0") == results_of(tmp_path / "alone", "run0")
+    for label in done:
+        assert results_of(tmp_path / "many", label) == results_of(tmp_path / "alone", label)
+        rows = (tmp_path / f"many/{label}-seed0/metrics.jsonl").read_text().splitlines()
+        assert [json.loads(row)["epoch"] for row in rows] == list(range(1, 61))
