@@ -185,7 +185,7 @@ def cluster(folder: Path, count: int) -> Iterator[tuple[str, list[subprocess.Pop
 
 
 def kill_in_the_middle(store: RunStore, worker: subprocess.Popen[bytes]) -> None:
-    """Kill one of two workers when two runs have a checkpoint and no result: it is then in the middle of one of them."""
+    """Kill one of two workers when two runs have a checkpoint and no result: then it is in the middle of one."""
     while len([path for path in store.path.glob("*/checkpoint.pt") if not (path.parent / "result.json").exists()]) < 2:
         if len(list(store.path.glob("*/result.json"))) == 3:
             return  # too late; the test says so
