@@ -83,7 +83,8 @@ def joined(rows: Any) -> str:
 
 def images(loaded: Any, source: str, selection: Selection) -> tuple[dict[str, NDArray[Any]], int]:
     """``train`` and ``test`` images ``(n, height, width)`` in uint8 and their labels ``(n,)``, as ``train images`` and
-    so on, and the number of classes. The channels of color images lie one above the other: ``(n, 3 * height, width)``.
+    so on, and the number of classes. Where there is no split ``test``, ``validation`` is tested on. The channels of
+    color images lie one above the other: ``(n, 3 * height, width)``.
 
     Raises:
         SeqlraError: no such split or column, images of several sizes or of other values than bytes, labels that are no

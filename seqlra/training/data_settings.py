@@ -43,7 +43,8 @@ class Images(Checked):
     dataset: Annotated[
         str,
         Option(
-            "mnist-sample (embedded), mnist, fashion_mnist, or hf:owner/name: images of the Hub with classes.",
+            "mnist-sample (embedded), mnist, fashion_mnist, or hf:owner/name: images of the Hub with classes, and a "
+            "split test, or else validation, to test on.",
             DATA,
             default="mnist-sample",
         ),
