@@ -145,8 +145,7 @@ class Comparison(RunStore):
             report: called with the runs of a group that is done.
 
         Raises:
-            Stopped, SeqlraError: see `RunStore.train`.
-            KeyboardInterrupt, SeqlraError: with workers, see `train_all`.
+            Stopped, SeqlraError: see `RunStore.train`; with workers, `train_all`.
         """
         with self.locked():
             for specs in self._trained(watching, workers or Workers()):

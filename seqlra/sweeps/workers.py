@@ -156,7 +156,7 @@ def train_all(
     One that fails does not end the others. On Ctrl-C all processes write a checkpoint and end.
 
     Raises:
-        KeyboardInterrupt: the user asked to stop.
+        Stopped: the user asked to stop; checkpoints were written.
         SeqlraError: some could not be trained; the message is that of the first.
     """
     stop, failed = store.path / STOP, list[Done]()
@@ -171,7 +171,7 @@ def train_all(
                 else:
                     yield done.specs
             if stop.exists() or any(done.stopped for done in failed):
-                raise KeyboardInterrupt
+                raise Stopped
     finally:
         stop.unlink(missing_ok=True)
     if failed:

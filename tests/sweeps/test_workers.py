@@ -24,6 +24,7 @@ from seqlra.sweeps.comparison import Comparison
 from seqlra.sweeps.run_store import RunSpec, RunStore, groups
 from seqlra.sweeps.workers import STOP, Done, Workers, train_all, train_in_worker
 from seqlra.training.configure import configure
+from seqlra.training.trainer import Stopped
 
 OWN_RULE = """
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def test_ctrl_c_stops_all(images: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(workers, "train_in_worker", interrupted)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         list(train_all(RunStore(tmp_path), groups([spec("one", images)]), Workers()))
     assert seen == ["one"]
     assert not (tmp_path / STOP).exists()
