@@ -11,6 +11,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from seqlra.data.images import digest_of
 from seqlra.data.memory import GeneratedSequences
@@ -40,13 +41,14 @@ def fingerprint(rule: Rule) -> str:
     return hashlib.sha256("\n".join(code).encode()).hexdigest()[:16]
 
 
-def settings_fingerprint(runs: Sequence[RunDirectory]) -> str:
+def settings_fingerprint(configs: Sequence[Config], runs: Sequence[RunDirectory]) -> str:
     """A hash of what is computed: all settings but the number of updates, where the data lie, and the machine's.
 
-    They are read as ``config.json`` has them, without those that came with a later version, so that the hash of a run
-    stays what it was.
+    Those that came with a later version, which the ``config.json`` of a run does not have, are left out, so that its
+    hash stays what it was.
     """
-    plain = [run.read_json(run.config) for run in runs]
+    pairs = zip(configs, runs, strict=True)
+    plain = [_among(config.to_dict(), run.read_json(run.config)) for config, run in pairs]
     for each in plain:
         for name in ("device", "threads", "compile", "diagnose", "log", "versions"):
             each.pop(name, None)
@@ -55,6 +57,15 @@ def settings_fingerprint(runs: Sequence[RunDirectory]) -> str:
         for name in ("epochs", "steps"):
             each["optimization"].pop(name, None)
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _among(settings: dict[str, Any], known: Any) -> dict[str, Any]:
+    """The settings whose names are known, at every depth."""
+    return {
+        name: _among(value, known[name]) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if isinstance(known, dict) and name in known
+    }
 
 
 def data_fingerprint(task: Classification | Prediction | LabeledSequences) -> str:

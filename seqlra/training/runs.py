@@ -185,7 +185,7 @@ def _train(
 ) -> list[dict[str, Any]]:
     trainer = trainer_of(experiment, directory, watch, [log for of_model in logs for log in of_model])
     if directory.checkpoint.exists():
-        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(directory.runs))
+        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs, directory.runs))
         if trainer.step < trainer.total:  # of one that is made longer
             for ended in (directory.result, *(run.result for run in directory.runs)):
                 ended.unlink(missing_ok=True)
@@ -196,7 +196,7 @@ def _train(
     if isinstance(directory, StackDirectory):
         network = architecture(experiment.graph) if _of_own_data(experiment) else {}
         for model, run in enumerate(directory.runs):
-            of_settings = fingerprint.settings_fingerprint([run])
+            of_settings = fingerprint.settings_fingerprint([experiment.configs[model]], [run])
             checkpoint.save(run.checkpoint, {**network, **state_alone(trainer, model), "settings": of_settings})
     found = results(experiment, trainer)
     models = zip(experiment.configs, directory.runs, trainer.records, found, logs, strict=True)
@@ -240,7 +240,7 @@ def follow(experiment: Experiment, directory: TrainingDirectory | None) -> None:
     """
     trainer = trainer_with(experiment, [Interrupt(any_of)], parallel=True)
     if directory is not None and directory.checkpoint.exists():
-        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(directory.runs))
+        trainer.resume(directory.checkpoint, fingerprint.settings_fingerprint(experiment.configs, directory.runs))
     demand_equal(trainer.step)
     with suppress(Diverged, Stopped):  # the first process says so
         trainer.train()
@@ -280,7 +280,7 @@ def trainer_of(
             Checkpoint(
                 directory.checkpoint,
                 architecture=_of_own_data(experiment),
-                settings=fingerprint.settings_fingerprint(directory.runs),
+                settings=fingerprint.settings_fingerprint(experiment.configs, directory.runs),
             ),
             Interrupt(any_of if parallel else None),  # behind the checkpoint, before what is shown
             Watched(watch),

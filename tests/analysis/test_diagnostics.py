@@ -37,7 +37,7 @@ from seqlra.training import checkpoint
 from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare
 from seqlra.training.run_directory import RunDirectory
-from seqlra.training.runs import train
+from seqlra.training.runs import begin, train
 from seqlra.training.settings import Config
 from seqlra.training.trainer import Stopped, Trainer
 
@@ -388,8 +388,9 @@ def small(**given: Any) -> Config:
 
 
 def trained(path: Path, config: Config) -> RunDirectory:
-    run = RunDirectory.create(path)
-    train(prepare([config]), run)
+    run, experiment = RunDirectory.create(path), prepare([config])
+    begin(experiment, run)
+    train(experiment, run)
     return run
 
 
@@ -432,6 +433,7 @@ class TestInTraining:
         monkeypatch.setattr(Trainer, "CHECK_EVERY", 1)
         alone = trained(tmp_path / "alone", config)
         run = RunDirectory.create(tmp_path / "stopped")
+        begin(prepare([config]), run)
 
         def stop(trainer: Trainer) -> None:
             trainer.interrupted = trainer.step == 35

@@ -299,7 +299,7 @@ def test_errors_are_one_line(seqlra: Run, tmp_path: Path, monkeypatch: pytest.Mo
         assert len(done.stderr.splitlines()) == 1
         assert "is damaged" in done.stderr
         (run.path / file).write_text(whole)
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    monkeypatch.setitem(sys.modules, "plotly", None)
     done = seqlra("report run --out new.html")
     assert done.stderr.endswith("pip install 'seqlra[report]'\n")
     assert not (tmp_path / "new.html").exists()

@@ -42,7 +42,7 @@ from seqlra.training import checkpoint
 from seqlra.training.configure import configure
 from seqlra.training.experiment import prepare
 from seqlra.training.run_directory import RunDirectory
-from seqlra.training.runs import train
+from seqlra.training.runs import begin, train
 from seqlra.training.settings import Config
 from seqlra.training.trainer import Trainer
 
@@ -319,7 +319,9 @@ def test_training_comes_to_the_same_without_recording(
     weights = []
     for name in ("recorded", "engine"):
         run = RunDirectory.create(tmp_path / name)
-        train(prepare([mlp_of_60_updates() if task == "mlp" else rnn_of_40_updates(short_text)]), run)
+        experiment = prepare([mlp_of_60_updates() if task == "mlp" else rnn_of_40_updates(short_text)])
+        begin(experiment, run)
+        train(experiment, run)
         weights.append(checkpoint.load(run.checkpoint)["graph"])
         monkeypatch.setattr(Trainer, "_traced", lambda trainer: None)
     assert_equal(*weights)

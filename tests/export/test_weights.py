@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,6 @@ def test_a_file_that_is_missing_damaged_or_cannot_be_written(tmp_path: Path) -> 
 
 
 def test_without_the_library_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = builtins.__import__
-
-    def refusing(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("safetensors"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refusing)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(SeqlraError, match=r"pip install 'seqlra\[export\]'"):
         save_weights(filled(mlp(5, [7], 3)), tmp_path / "net.safetensors")

@@ -6,6 +6,7 @@ import importlib
 import json
 import linecache
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,7 @@ def test_a_network_that_learns_nothing_is_a_line_of_the_command_line(seqlra: Run
 def test_a_run_goes_on_after_settings_were_added(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.write_json(run.config, BEFORE)
-    assert settings_fingerprint([run]) == HASH_BEFORE
-    assert "recurrence" in read_config(run).to_dict()["network"]  # or this could not fail
-    run.write_json(run.config, {**BEFORE, "seed": 1})
-    assert settings_fingerprint([run]) != HASH_BEFORE
+    config = read_config(run)
+    assert settings_fingerprint([config], [run]) == HASH_BEFORE
+    assert "recurrence" in config.to_dict()["network"]  # or this could not fail
+    assert settings_fingerprint([replace(config, seed=1)], [run]) != HASH_BEFORE

@@ -438,6 +438,8 @@ def test_a_checkpoint_of_another_stack_is_refused(images: Path, tmp_path: Path, 
         train(experiment, stack, stop_after(6))
     for others in (seeded(mlp(images), (3, 0)), [*seeded(mlp(images)), mlp(images)]):
         folders = [*stack.folders, "model3"][: len(others)]
+        if len(others) == 4:
+            shutil.copytree(stack.runs[0].path, stack.path / "model3")
         with pytest.raises(SeqlraError, match="does not fit"):
             train(prepare(others), StackDirectory(stack.path, folders))
 
