@@ -71,7 +71,8 @@ function tracesOf(name, word, look) {
   });
 }
 
-function layoutOf(word, look) {
+function layoutOf(word, look, traces) {
+  const last = traces.reduce((most, each) => Math.max(most, ...each.x), 0);
   const line = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -79,7 +80,8 @@ function layoutOf(word, look) {
     margin: { l: 56, r: 12, t: 12, b: 48 }, hovermode: "closest",
     hoverlabel: { bgcolor: css("--stripe"), bordercolor: css("--line"), font: { color: css("--ink") }, align: "left" },
     legend: { orientation: "h", yref: "container", yanchor: "bottom", y: 0, x: 0 }, showlegend: true,
-    xaxis: { ...line, title: { text: look.by, standoff: 8 }, tickformat: look.axis === "seconds" ? "" : "d" },
+    xaxis: { ...line, title: { text: look.by, standoff: 8 }, tickformat: ",",
+      dtick: look.axis !== "seconds" && last <= 12 ? 1 : undefined }, // no tick between two epochs
     yaxis: { ...line, title: { text: plain(word), standoff: 8 }, type: look.log ? "log" : "linear",
       rangemode: look.log ? "normal" : "tozero", dtick: look.log ? "D2" : undefined, minorloglabels: "complete" },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
@@ -101,7 +103,7 @@ function draw(section, learning) {
   } else {
     traces = tracesOf(name, name.replace(/[_/]/g, " "), look);
   }
-  const layout = layoutOf(learning ? DATA.axes[name] || name : name.replace(/[_/]/g, " "), look);
+  const layout = layoutOf(learning ? DATA.axes[name] || name : name.replace(/[_/]/g, " "), look, traces);
   if (/^(angle|alignment)/.test(name)) {
     layout.shapes = [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 90, y1: 90, line: { color: css("--faint"), dash: "dash", width: 1 } }];
   }

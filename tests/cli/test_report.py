@@ -196,6 +196,11 @@ def test_a_point_says_what_it_is(shown: Any) -> None:
     assert words == "fa seed 0validation error 40epoch 2"
 
 
+def test_every_epoch_has_one_tick(shown: Any) -> None:
+    ticks = "[...document.querySelectorAll('#learning .chart .xtick text')].map((each) => each.textContent)"
+    assert shown.evaluate(ticks) == ["1", "2", "3"]
+
+
 def test_a_click_on_a_name_hides_its_curves(shown: Any) -> None:
     shown.locator("#learning .legendtoggle").nth(1).click()
     shown.wait_for_function("document.querySelector('#learning .chart')._fullData[3].visible === 'legendonly'")
