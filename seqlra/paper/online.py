@@ -37,7 +37,7 @@ ON_TEXT_ALONE = ("dfa", "dni")
 """DFA needs an output at every step, and DNI a later chunk."""
 
 UNITS, UNROLL = 64, 50
-TEXT_LRS, MEMORY_LRS = (0.003, 0.01, 0.03), (0.0003, 0.001, 0.003)
+TEXT_LRS, MEMORY_LRS = (0.01, 0.03, 0.1), (0.001, 0.003, 0.01)
 """Three step sizes for every rule: an equal budget."""
 
 LEAK = {"text": 0.5, "memory": 0.1}
