@@ -51,17 +51,17 @@ def test_every_rule_has_the_same_number_of_step_sizes_on_what_it_is_defined_for(
 
 def test_the_best_step_size_on_validation_is_shown_once_all_are_there(store: Reproduction) -> None:
     assert Online().page(store) is None
-    figures = {0.003: 3.0, 0.01: 2.5, 0.03: 2.75}
+    figures = dict(zip(online.TEXT_LRS, (3.0, 2.5, 2.75), strict=True))
     for lr, figure in list(figures.items())[:2]:
         done(store, text_cell("bptt", lr), figure, "bpc")
     assert Online().page(store) is None
-    done(store, text_cell("bptt", 0.03), figures[0.03], "bpc")
+    done(store, text_cell("bptt", online.TEXT_LRS[2]), 2.75, "bpc")
     for lr, figure in figures.items():
         done(store, text_cell("rflo", lr), 2 * figure, "bpc", angle=[90.0] * 9 + [40.0])
     rows = tables(store)["Text"]
     assert [row[:2] for row in rows[1:]] == [
-        ["BPTT (and RTRL, whose gradient it is)", "0.01"],
-        ["RFLO, random E", "0.01"],
+        ["BPTT (and RTRL, whose gradient it is)", "0.03"],
+        ["RFLO, random E", "0.03"],
     ]
     assert rows[2][3].startswith("5.000")
     assert rows[2][4] == "+100.0%"
@@ -73,4 +73,4 @@ def test_tasks_have_a_table_each(store: Reproduction) -> None:
         done(store, memory_cell("copy", "uoro", lr), error, "error")
     found = tables(store)
     assert list(found) == ["copy, length 22"]
-    assert found["copy, length 22"][1][:4] == ["UORO", "0.001", "not solved", "50.0"]
+    assert found["copy, length 22"][1][:4] == ["UORO", "0.003", "not solved", "50.0"]
