@@ -68,6 +68,8 @@ def check(graph: Graph, rule: Rule, inputs: Named, targets: Named) -> None:
             f"{rule.name} learns by itself from every mini-batch, which processes cannot add up; accepted: rules that "
             "learn weights alone, with fixed or learned feedback"
         )
+    if getattr(rule, "online", False):
+        raise SeqlraError("several processes do not carry traces from chunk to chunk; leave --online or torchrun away")
     for setting in ("c2_per", "epsilon_per"):
         if getattr(rule, setting, "sample") == "batch":
             raise SeqlraError(f"{setting} is over a whole mini-batch, which no process has; accepted: {setting}=sample")

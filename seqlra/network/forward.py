@@ -19,6 +19,9 @@ from seqlra.network.graph import Graph
 from seqlra.network.layers import Buffer, ConnectionInto, Layer
 from seqlra.network.scalars import vector
 
+TRACE = "trace of "
+"""How the names begin of what a learning rule carries from chunk to chunk beside the states."""
+
 
 class ForwardPass:
     """The state of a graph after a forward pass.
@@ -28,12 +31,14 @@ class ForwardPass:
         inputs: the rows of each input: ``(batch, units)`` for ``"x"``; ``(T * batch, units)``, under the name
             ``"x"``, for ``"x[1]" .. "x[T]"``. A leading stack axis is allowed. Tokens are integers without
             the last axis. A single tensor is enough where the graph has one kind of input. Arrays, lists and other
-            types of numbers are converted.
+            types of numbers are converted. What `carried` returned after the last chunk may be given, too.
 
     Attributes:
         h, z: for each layer of the graph, its pre-activations and outputs, ``(*stack, rows, units)``.
         u: for each layer ``f(h)``, which is z unless the layer leaks.
         batch: the rows of one step.
+        traces: by name, what the rule carried here from the chunk before, ``(*stack, batch, ...)``.
+        traces_left: by name, what it carries on to the next; it puts that here.
 
     Raises:
         SeqlraError: inputs that are missing, unknown, or of the wrong shape or type.
@@ -41,6 +46,8 @@ class ForwardPass:
 
     def __init__(self, graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> None:
         self.graph = graph
+        inputs, self.traces = _without_traces(inputs)
+        self.traces_left: dict[str, Tensor] = {}
         wanted, allocated = graph.layout.given, graph.layout.allocated
         _demand_plain_mode()
         like = next(graph.parameters())
@@ -85,9 +92,12 @@ class ForwardPass:
         return self.z[layers[0]] if len(layers) == 1 else torch.cat([self.z[i] for i in layers], -2)
 
     def carried(self) -> dict[str, Tensor]:
-        """By name, the state that the next chunk starts from: as many last steps as were given (`null_state`)."""
+        """By name, the state that the next chunk starts from: as many last steps as were given (`null_state`), and the
+        traces of the rule."""
         given = {name: self.batch * len(buffer.inputs) for name, buffer in _stateful(self.graph).items()}
-        return {name: self._store[name][..., -rows:, :] for name, rows in given.items()}
+        return (
+            {name: self._store[name][..., -rows:, :] for name, rows in given.items()} | self.traces | self.traces_left
+        )
 
     def _allocate(self, name: str, buffer: Buffer, given: Tensor | None) -> None:
         """A buffer whose blocks come from several places: states carried in, a recurrence, several layers."""
@@ -201,6 +211,13 @@ def _add_product(h: Tensor, source: Tensor, weight: Tensor) -> None:
 def rows_of(tensor: Tensor, rows: slice) -> Tensor:
     """``tensor[..., rows, :]``, without the cost of a view where these are all its rows."""
     return tensor if rows.start == 0 and rows.stop == tensor.shape[-2] else tensor[..., rows, :]
+
+
+def _without_traces(inputs: Any) -> tuple[Any, dict[str, Tensor]]:
+    if not isinstance(inputs, Mapping):
+        return inputs, {}
+    traces = {name: given for name, given in inputs.items() if str(name).startswith(TRACE)}
+    return {name: given for name, given in inputs.items() if name not in traces}, traces
 
 
 def _named(inputs: Any, wanted: Mapping[str, Buffer]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionInto
-from seqlra.rules.online import OnlineRule
+from seqlra.rules.online import OnlineRule, own_connections
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,4 @@ class EProp(OnlineRule):
 
     def through_itself(self, graph: Graph, number: int) -> list[ConnectionInto]:
         """The diagonal connections of a layer with itself."""
-        layer = graph.layers[number]
-        return [c for c in layer.into if c.source == layer.name and c.weight in graph.weights.diagonal]
+        return [c for c in own_connections(graph.layers[number]) if c.weight in graph.weights.diagonal]

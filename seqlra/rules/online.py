@@ -9,7 +9,12 @@ a chunk the sum of these products does not depend on the order of summation. Wit
 
 so such a rule needs no traces, which would be as large as the weights, for every sample: it is one elementwise sum
 back through the chunk, and the usual product. `seqlra.rules.memory` computes ``total``, and a rule says what ``m`` is.
-Traces start at 0 with every chunk.
+Traces start at 0 with every chunk. With ``online`` they are carried over: one is made at the end of a chunk,
+
+    p_T = (prod_t m_t) * p_0 + sum_s (prod_{t > s} m_t) * z'_s * source_s
+
+and the sum over the next has the term ``m_1 * total_1 * p_0`` besides. Then the length of a chunk only says how often
+weights change; with chunks of one step, after every step.
 """
 
 from __future__ import annotations
@@ -22,10 +27,12 @@ import torch
 from torch import Tensor
 
 from seqlra.network.graph import Graph
-from seqlra.network.layers import ConnectionInto, ConnectionOutOf, name_and_step
+from seqlra.network.layers import ConnectionInto, ConnectionOutOf, Layer, name_and_step
+from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import require
 from seqlra.rules.learned_feedback import LearnedFeedback
 from seqlra.rules.suited import Suited
+from seqlra.rules.traces import by_parameter, carried_in, carry_on, sources_of
 from seqlra.rules.views import ConnectionView, LayerView
 
 
@@ -39,10 +46,12 @@ class OnlineRule(LearnedFeedback):
     Args:
         feedback: how learning signals cross a connection. ``exact``: through W^T; ``fixed``: through error weights E
             that keep their initial value; ``learned``: through E, which gets the transpose of the update of W.
+        online: whether traces are carried from chunk to chunk, as states are; they are among ``Step.carried``.
     """
 
     costs: ClassVar[tuple[str, str]] = ("T B n", "T B n")
     feedbacks: ClassVar[tuple[str, ...]] = ("exact", "fixed", "learned")
+    online: bool = False
 
     def setup(self, graph: Graph) -> None:
         """Check that the network is recurrent."""
@@ -51,12 +60,14 @@ class OnlineRule(LearnedFeedback):
 
     def check(self, graph: Graph) -> None:
         """Raise `SeqlraError` where the rule is not defined for a graph: without steps there is nothing to trace."""
-        recurrent = any(layer.recurrent for layer in graph.layers)
-        require(recurrent, f"{self.name} is defined for recurrent networks (elman); this network has no steps")
+        remembers = any(own_connections(layer) or layer.subgraph.leak for layer in graph.layers)
+        require(remembers, f"{self.name} is defined for recurrent networks (elman); this network has no steps")
         for i, layer in enumerate(graph.layers):
             before = all(c.first == layer.first - 1 for c in self.through_itself(graph, i))
             words = f"{self.name} is defined where {layer.name!r} reads its step before, and no other of its own"
             require(before, words)
+            alike = sum(other.name == layer.name for other in graph.layers) == 1 or layer.subgraph.is_output
+            require(alike or not self.online, f"online is defined where all steps of {layer.name!r} are alike")
 
     def through_itself(self, graph: Graph, number: int) -> list[ConnectionInto]:
         """The connections of a layer with itself whose diagonal is part of the trace; none unless a rule says so."""
@@ -92,11 +103,49 @@ class OnlineRule(LearnedFeedback):
             return d
         return d, torch.zeros_like(d) if layer.arrived is None else layer.arrived * derivative
 
+    def hidden_updates(self, backward: BackwardPass) -> dict[Tensor, Tensor] | None:
+        """With ``online`` the products of errors and sources, and what is due to the chunks before."""
+        if not self.online:
+            return None
+        found = []
+        for number, layer in enumerate(backward.graph.layers):
+            d = backward.errors[number]
+            if not layer.subgraph.is_output:
+                read = sources_of(backward, number)
+                product = read.mT @ (torch.zeros_like(backward.forward.h[number]) if d is None else d)
+                if self.has_memory(backward.graph, number):
+                    product = product + self._over_chunks(backward, number, read)
+                found.append((layer, product))
+        return by_parameter(backward.graph, found)
+
+    def _over_chunks(self, backward: BackwardPass, number: int, read: Tensor) -> Tensor:
+        """What the errors of this chunk say of the steps before it, ``(*stack, sources, units)``; the trace goes on."""
+        view, name = backward.view(number), backward.graph.layers[number].name
+        memory = view.by_step(self.memory(view).expand_as(view.h))
+        from_here = memory.flip(-3).cumprod(-3).flip(-3)  # the product of the memory of a step and of all later ones
+        later = torch.cat((from_here[..., 1:, :, :], torch.ones_like(memory[..., :1, :, :])), -3)
+        fresh = later * view.by_step(view.derivative)
+        trace = torch.einsum("...tbi,...tbj->...bij", view.by_step(read), fresh)
+        before = carried_in(backward, name, trace.shape[-2] * trace.shape[-1])
+        due, sent = torch.zeros_like(trace[..., 0, :, :]), backward.memory.sent[number]
+        if before is not None:
+            before = before.view_as(trace)
+            trace = trace + from_here[..., 0, :, :].unsqueeze(-2) * before
+            if sent is not None:
+                due = torch.einsum("...bj,...bij->...ij", sent[..., backward.forward.rows(range(1)), :], before)
+        carry_on(backward, name, trace.flatten(-2))
+        return due
+
     @classmethod
     def suited(cls, task: str, activation: str, optimizer: str, given: Mapping[str, Any]) -> Suited:
         """A mirror starts feedback that is learned."""
         suited = super().suited(task, activation, optimizer, given)
         return replace(suited, feedback_init="mirror") if given.get("feedback") == "learned" else suited
+
+
+def own_connections(layer: Layer) -> list[ConnectionInto]:
+    """The connections of a layer with itself, though the list may have no more than one of its steps."""
+    return [connection for connection in layer.into if connection.source == layer.name]
 
 
 def _within_a_step(graph: Graph, number: int, connection: ConnectionOutOf) -> bool:

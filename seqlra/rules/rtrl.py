@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from seqlra.network.graph import Graph
-from seqlra.network.layers import ConnectionInto, ConnectionOutOf
+from seqlra.network.layers import ConnectionOutOf
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.online import OnlineRule
+from seqlra.rules.traces import carried_in, carry_on, source_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class RTRL(OnlineRule):
 
     and the update ``sum_t L_t J_t`` with ``L_t = dL_t/dz_t`` (weights stay as they are over a chunk). With exact
     feedback that is the gradient of BPTT. J holds units x weights numbers for every sample, and a step costs units^2 x
-    weights: for small networks, and as an oracle. J starts at 0 with every chunk.
+    weights: for small networks, and as an oracle. J starts at 0 with every chunk, or (``online``) with every sequence.
     """
 
     name: ClassVar[str] = "rtrl"
@@ -47,12 +48,16 @@ class RTRL(OnlineRule):
         signals = learning_signals(backward)
         where = columns(graph)
         total: Tensor | None = None
+        last: dict[str, Tensor] = {}
         for number, step, influence in influences(backward):
             signal = signals.get(number)
+            last[graph.layers[number].name] = influence
             if signal is not None:
                 rows = signal[..., forward.rows(range(step, step + 1)), :]
                 found = torch.einsum("...bn,...bnp->...p", rows, influence)
                 total = found if total is None else total + found
+        for name, influence in last.items() if self.online else ():
+            carry_on(backward, name, influence.flatten(-2))
         if total is None:
             return {}
         return {parameter: total[..., part].view_as(parameter) for parameter, part in where.items()}
@@ -86,15 +91,6 @@ def columns(graph: Graph) -> dict[Tensor, slice]:
     return found
 
 
-def sources(backward: BackwardPass, connection: ConnectionInto, steps: range) -> Tensor:
-    """What these steps of a layer read over a connection, ``(*stack, rows, source units)``; tokens as one-hot rows."""
-    source, weight = backward.forward.source(connection, steps), backward.graph.weights[connection.weight]
-    if source.dtype.is_floating_point:
-        return source
-    one_hot = weight.new_zeros(*source.shape, weight.shape[-2])  # torch's looks at values, so it cannot be recorded
-    return one_hot.scatter_(-1, source.unsqueeze(-1), 1.0)
-
-
 def influences(backward: BackwardPass) -> Iterator[tuple[int, int, Tensor]]:
     """For every hidden subgraph in the order of the list: its layer, its step there, and ``J = dz/dtheta``, ``(*stack,
     batch, units, columns)`` with the `columns` of the parameters."""
@@ -109,13 +105,23 @@ def influences(backward: BackwardPass) -> Iterator[tuple[int, int, Tensor]]:
         place = graph.layout.places[subgraph.name]
         for source in [*(read.source for read in subgraph.reads), at.get((place[0], place[1] - 1), "")]:
             last_use[source] = nth
-    known: dict[str, Tensor] = {}
+    known = _carried_over(backward, sum(part.stop - part.start for part in where.values()))
     for nth, subgraph in enumerate(hidden):
         name, block = graph.layout.places[subgraph.name]
         number, step = layers[name, block]
         known[subgraph.name] = _influence(backward, number, step, known, where, at)
         yield number, step, known[subgraph.name]
         known = {source: j for source, j in known.items() if last_use.get(source, -1) > nth}
+
+
+def _carried_over(backward: BackwardPass, size: int) -> dict[str, Tensor]:
+    """By the name of a state that was carried in, its J."""
+    found = {}
+    for full, (name, block) in backward.graph.layout.places.items():
+        trace = carried_in(backward, name, backward.graph.layout.buffers[name].units * size) if block == 0 else None
+        if trace is not None:
+            found[full] = trace.unflatten(-1, (-1, size))
+    return found
 
 
 def _influence(
@@ -138,7 +144,7 @@ def _influence(
         source = at[connection.source, connection.first + step]
         if source in known:
             j += torch.einsum("...bmp,...mn->...bnp", known[source], weight)
-        rows = sources(backward, connection, range(step, step + 1))
+        rows = source_of(backward, connection, range(step, step + 1))
         immediate = torch.einsum("...bi,jk->...bjik", rows, eye)
         j[..., where[weight]] += immediate.flatten(-2)
     if layer.subgraph.bias is not None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionInto
-from seqlra.rules.online import OnlineRule
+from seqlra.rules.online import OnlineRule, own_connections
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,4 @@ class SnAp1(OnlineRule):
 
     def through_itself(self, graph: Graph, number: int) -> list[ConnectionInto]:
         """All connections of a layer with itself."""
-        name = graph.layers[number].name
-        return [connection for connection in graph.layers[number].into if connection.source == name]
+        return own_connections(graph.layers[number])

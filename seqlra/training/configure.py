@@ -51,6 +51,10 @@ def configure(task: str, *, settings: Mapping[str, Any] | None = None, **options
     files = {"text", "valid_text", "test_text"} & given.keys()
     if files - {"text"} and len(files) < 3:
         raise SeqlraError("--valid-text and --test-text go together, and with --text, which is then to train on")
+    if given.get("online"):
+        if "unroll" not in known:
+            raise SeqlraError("--online goes with a text, whose states go on from chunk to chunk; sequences start anew")
+        given = {"unroll": 1, **given}
     values = {name: setting.default for name, setting in known.items()} | given
     for name, setting in known.items():
         if setting.kind is Path and values[name] is not None:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqlra.network.forward import TRACE
+
 NUMBERS = (int, float)
 
 
@@ -38,7 +40,7 @@ def misfit(
     for name, found, wanted in (
         ("graph", state["graph"], own["graph"]),
         ("best weights", best, own["best"]["weights"]),
-        ("task", state["task"], own["task"]),
+        ("task", _without_traces(state["task"]), own["task"]),
         ("log", {"": state["log"]}, {"": own["log"]}),
         ("random", {"": state["random"]}, {"": own["random"]}),
     ):
@@ -46,6 +48,13 @@ def misfit(
         if wrong is not None:
             return f"{name}: {wrong}"
     return _records(state["records"], len(own["records"]), state["step"]) or _optimizer(state["optimizer"], optimizer)
+
+
+def _without_traces(task: Any) -> Any:
+    """What a task carries but for the traces of rules, which there are only after the first update."""
+    if not isinstance(task, Mapping):
+        return task
+    return {name: each for name, each in task.items() if not str(name).startswith(TRACE)}
 
 
 def _tensors(found: Any, wanted: Mapping[str, Tensor], any_dtype: bool = False) -> str | None:

@@ -137,6 +137,15 @@ class RuleOptions(Checked):
             "Steps that errors go back in time: 0 (the paper), 1, ... or full.", RULE, WINDOWS, kind=str, tasks=("rnn",)
         ),
     ] = None
+    online: Annotated[
+        bool,
+        Option(
+            "Online rules on a text: traces go on from chunk to chunk; with --unroll 1, which is then the default, an "
+            "update at every step.",
+            RULE,
+            tasks=("rnn",),
+        ),
+    ] = False
     carry: Annotated[
         str | None,
         Option("What LRA hands down: its derivative (the paper), or its error.", RULE, "error where E is learned"),

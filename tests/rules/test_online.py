@@ -273,3 +273,103 @@ def test_rules_are_refused_where_they_are_not_defined() -> None:
     with pytest.raises(SeqlraError, match="exact or fixed or learned"):
         RFLO(feedback="random")  # type: ignore[arg-type]
     assert {"rflo", "e-prop", "snap-1", "rtrl", "uoro"} <= RULES.keys()
+
+
+def in_chunks(whole: Graph, make: Any, rule: Any, length: int, batch: Any) -> dict[str, Tensor]:
+    """The sum of the updates of chunks of that length at frozen weights, with what they carry."""
+    inputs, targets = batch
+    carried = {name.removesuffix("[0]"): each for name, each in inputs.items() if name.endswith("[0]")}
+    graph = whole.sharing(make(length))
+    rule.setup(graph)
+    total: dict[str, Tensor] = {}
+    for start in range(1, STEPS + 1, length):
+        steps = range(start, start + length)
+        x, t = torch.cat([inputs[f"x[{n}]"] for n in steps]), torch.cat([targets[f"output[{n}]"] for n in steps])
+        carried = update(graph, rule, {"x": x, **carried}, t).carried
+        for name, grad in updates(graph).items():
+            total[name] = total.get(name, 0) + grad.clone()
+    return total
+
+
+@pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1, RTRL])
+@pytest.mark.parametrize("length", [1, STEPS])
+@pytest.mark.parametrize(
+    ("hidden", "leak"), [([6], None), ([6], PER_UNIT), ([5, 6], 0.3)], ids=["no leak", "leak", "two layers"]
+)
+def test_the_length_of_a_chunk_does_not_matter_at_frozen_weights(
+    hidden: list[int], leak: Any, length: int, kind: Any
+) -> None:
+    def make(steps: int) -> list[Input | Subgraph]:
+        return elman(4, hidden, 3, steps, leak=leak)
+
+    graph = filled(make(STEPS))
+    batch, whole = batch_for(graph), Backprop(reduction="sum") if kind is RTRL else kind(reduction="sum")
+    found = in_chunks(graph, make, kind(reduction="sum", online=True), length, batch)
+    assert_same(found, run(graph, whole, batch))
+
+
+@pytest.mark.parametrize("rule", [RFLO, EProp, SnAp1, RTRL, UORO], ids=lambda rule: rule.name)
+class TestOnline:
+    """Traces that go on from chunk to chunk. Oracles: the engine without a recording; a fresh start."""
+
+    def test_a_chunk_that_starts_anew_forgets(self, rule: Any) -> None:
+        graph = filled(elman(4, [6], 3, STEPS, leak=PER_UNIT))
+        inputs, targets = (as_rows(each) for each in batch_for(graph))
+        made = rule(online=True)
+        torch.manual_seed(1)
+        first = update(graph, made, inputs, targets)
+        found = {name: grad.clone() for name, grad in updates(graph).items()}
+        torch.manual_seed(1)
+        update(graph, made, {**inputs, **{n: each for n, each in first.carried.items() if n not in inputs}}, targets)
+        assert (updates(graph)["weights.V"] - found["weights.V"]).abs().max() > 1e-4
+        zero = {name: torch.zeros_like(each) for name, each in first.carried.items() if name not in inputs}
+        assert list(zero) == ["trace of hidden"]
+        torch.manual_seed(1)
+        update(graph, made, {**inputs, **zero}, targets)
+        assert_same(found, updates(graph))
+
+    def test_a_stack_and_a_recording_carry_alike(self, rule: Any) -> None:
+        stacked, made = filled(elman(4, [6], 3, 2, leak=PER_UNIT), stack=2), rule(online=True)
+        inputs, targets = (as_rows(each) for each in batch_for(stacked))
+        recorded, carried, expected = RecordedUpdate(stacked, made), dict(inputs), dict(inputs)
+        for seed in range(6):
+            torch.manual_seed(seed)
+            carried |= {name: each.clone() for name, each in recorded(carried, targets).carried.items()}
+            torch.manual_seed(seed)
+            expected |= {name: each.clone() for name, each in update(stacked, made, expected, targets).carried.items()}
+            assert recorded.refused is None
+            assert all(torch.equal(carried[name], each) for name, each in expected.items())
+        assert carried["trace of hidden"].shape[:2] == (2, 6)
+
+    def test_what_another_graph_left_is_refused(self, rule: Any) -> None:
+        graph = filled(elman(4, [6], 3, 2, leak=0.5))
+        inputs, targets = (as_rows(each) for each in batch_for(graph))
+        with pytest.raises(SeqlraError, match="trace of hidden must be"):
+            update(graph, rule(online=True), {**inputs, "trace of hidden": torch.zeros(6, 7)}, targets)
+
+
+@pytest.mark.parametrize("length", [1, 2, STEPS])
+def test_the_mean_of_uoro_over_chunks_is_rtrl(length: int) -> None:
+    graph = filled(elman(4, [6], 3, STEPS, leak=PER_UNIT))
+    inputs, targets = batch_for(graph, 1)
+    draws, total = 1500, {}
+    chunked = [graph.sharing(elman(4, [6], 3, steps, leak=PER_UNIT)) for steps in (length, STEPS % length or length)]
+    for _ in range(8):
+        carried: dict[str, Tensor] = {"hidden": inputs["hidden[0]"].expand(draws, -1)}
+        summed: dict[str, Tensor] = {}
+        for start in range(0, STEPS, length):
+            steps = range(start + 1, min(start + length, STEPS) + 1)
+            over = chunked[0] if len(steps) == length else chunked[1]
+            x = torch.cat([inputs[f"x[{t}]"].expand(draws, -1) for t in steps])
+            t = torch.cat([targets[f"output[{t}]"].expand(draws) for t in steps])
+            carried = update(over, UORO(online=True, reduction="sum"), {"x": x, **carried}, t).carried
+            for name, grad in updates(over).items():
+                summed[name] = summed.get(name, 0) + grad / draws
+        for name, each in summed.items():
+            total.setdefault(name, []).append(each)
+    exact = run(graph, RTRL(reduction="sum"), (inputs, targets))
+    for name, found in total.items():
+        means = torch.stack(found)
+        error = means.std(0) / len(means) ** 0.5
+        assert ((means.mean(0) - exact[name]).abs() <= 6 * error + 1e-12).all(), name
+        assert error.norm() < 0.3 * exact[name].norm() + 1e-12, name

@@ -124,6 +124,7 @@ GIVEN = {
         "streams": ("--streams 5", 5),
         "unroll": ("--unroll 6", 6),
         "window": ("--window 2", 2),
+        "online": ("--rule e-prop --online", True),
         "feedback": ("--feedback fixed", "fixed"),
         "carry": ("--carry derivative", "derivative"),
         "schedule": ("--schedule constant", "constant"),
@@ -171,6 +172,15 @@ def test_every_option_is_accepted_and_lands_in_the_configuration(
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     (tmp_path / "it.toml").write_text(config_file.write([config]))
     assert configurations(task, **config_file.read(tmp_path / "it.toml", task)) == [config]
+
+
+def test_online_is_an_update_at_every_step_unless_chunks_have_a_length_and_goes_with_text_alone() -> None:
+    lengths = [configure("rnn", rule="rflo", online=True, unroll=given).data.unroll for given in (None, 7)]  # type: ignore[union-attr]
+    assert lengths == [1, 7]
+    with pytest.raises(SeqlraError, match="--online goes with a text"):
+        configure("rnn", rule="rflo", online=True, dataset="copy")
+    with pytest.raises(SeqlraError, match="no setting 'online'"):
+        configure("rnn", rule="lra-fdbk", online=True)
 
 
 def test_config_json_is_the_configuration(seqlra: Run, tmp_path: Path, images: Path) -> None:

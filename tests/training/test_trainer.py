@@ -87,8 +87,9 @@ def stop_after(updates: int) -> Any:
         small(activation="sigmoid", discretizer="bernoulli"),
         small({"epsilon": 0.01}),
         configure("rnn", hidden=(12,), streams=2000, unroll=11, epochs=3, device="cpu", threads=1),
+        configure("rnn", rule="e-prop", online=True, leak=0.5, hidden=(5,), streams=400, steps=90, threads=1),
     ],
-    ids=["adam", "momentum, schedule", "bernoulli units", "epsilon", "rnn"],
+    ids=["adam", "momentum, schedule", "bernoulli units", "epsilon", "rnn", "traces"],
 )
 def test_a_stopped_and_resumed_run_equals_the_one_left_alone(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
