@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
@@ -275,15 +276,14 @@ def test_rules_are_refused_where_they_are_not_defined() -> None:
     assert {"rflo", "e-prop", "snap-1", "rtrl", "uoro"} <= RULES.keys()
 
 
-def in_chunks(whole: Graph, make: Any, rule: Any, length: int, batch: Any) -> dict[str, Tensor]:
-    """The sum of the updates of chunks of that length at frozen weights, with what they carry."""
+def in_chunks(whole: Graph, make: Any, rule: Any, lengths: list[int], batch: Any) -> dict[str, Tensor]:
+    """The sum of the updates of chunks of these lengths at frozen weights, with what they carry."""
     inputs, targets = batch
     carried = {name.removesuffix("[0]"): each for name, each in inputs.items() if name.endswith("[0]")}
-    graph = whole.sharing(make(length))
-    rule.setup(graph)
     total: dict[str, Tensor] = {}
-    for start in range(1, STEPS + 1, length):
-        steps = range(start, start + length)
+    for start, stop in pairwise(accumulate(lengths, initial=1)):
+        steps, graph = range(start, stop), whole.sharing(make(stop - start))
+        rule.setup(graph)
         x, t = torch.cat([inputs[f"x[{n}]"] for n in steps]), torch.cat([targets[f"output[{n}]"] for n in steps])
         carried = update(graph, rule, {"x": x, **carried}, t).carried
         for name, grad in updates(graph).items():
@@ -292,20 +292,35 @@ def in_chunks(whole: Graph, make: Any, rule: Any, length: int, batch: Any) -> di
 
 
 @pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1, RTRL])
-@pytest.mark.parametrize("length", [1, STEPS])
+@pytest.mark.parametrize("lengths", [[1] * STEPS, [2, 3], [STEPS]], ids=["steps", "uneven", "whole"])
 @pytest.mark.parametrize(
     ("hidden", "leak"), [([6], None), ([6], PER_UNIT), ([5, 6], 0.3)], ids=["no leak", "leak", "two layers"]
 )
 def test_the_length_of_a_chunk_does_not_matter_at_frozen_weights(
-    hidden: list[int], leak: Any, length: int, kind: Any
+    hidden: list[int], leak: Any, lengths: list[int], kind: Any
 ) -> None:
     def make(steps: int) -> list[Input | Subgraph]:
         return elman(4, hidden, 3, steps, leak=leak)
 
     graph = filled(make(STEPS))
     batch, whole = batch_for(graph), Backprop(reduction="sum") if kind is RTRL else kind(reduction="sum")
-    found = in_chunks(graph, make, kind(reduction="sum", online=True), length, batch)
+    found = in_chunks(graph, make, kind(reduction="sum", online=True), lengths, batch)
     assert_same(found, run(graph, whole, batch))
+
+
+@pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1])
+def test_a_weight_that_is_read_twice_gets_both_updates(kind: Any) -> None:
+    nodes: list[Input | Subgraph] = [Input("hidden[0]", 6)]
+    for t in range(1, STEPS + 1):
+        reads = [Connection(f"x[{t}]", "W"), Connection(f"y[{t}]", "W")]
+        nodes += [
+            *(Input(read.source, 4) for read in reads),
+            Subgraph(f"hidden[{t}]", 6, reads, "tanh", None, "l2", "b", PER_UNIT),
+            Subgraph(f"output[{t}]", 3, [Connection(f"hidden[{t}]", "U", "E")], loss="cross-entropy", bias="c"),
+        ]
+    graph = filled(nodes)
+    batch = batch_for(graph)
+    assert_same(run(graph, kind(feedback="exact", online=True), batch), run(graph, RTRL(), batch))
 
 
 @pytest.mark.parametrize("rule", [RFLO, EProp, SnAp1, RTRL, UORO], ids=lambda rule: rule.name)
