@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 venv="${SEQLRA_VENV:-.venv-test}"
 export OMP_NUM_THREADS=1  # a process of tests for each core, and no threads that wait for each other
 python3 -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[dev]"
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy" &
