@@ -26,6 +26,11 @@ Unroll = Callable[[int], Sequence[Input | Subgraph]]
 """The list of subgraphs over so many steps, all over the same parameters."""
 
 
+AT_ONCE = 50
+"""A series is measured in chunks of so many steps at least: what is carried on makes their length indifferent, and short
+ones slow."""
+
+
 def as_streams(ids: Tensor, streams: int) -> Tensor:
     """A sequence ``(n,)`` as a series ``(time, streams)``: contiguous parts side by side. Each ends with the first
     entry of the next, so that every entry is predicted once (up to ``streams - 1`` at the end are left out).
@@ -141,7 +146,7 @@ class Prediction:
         for all; a graph without a stack is one model."""
         series = self.held_out[split]
         with seeded(self.seed, series[0].device):
-            return measure(graph, series, self.unroll, self.length, self.tokens)
+            return measure(graph, series, self.unroll, max(self.length, AT_ONCE), self.tokens)
 
     def guess(self) -> dict[str, float]:
         """The metrics on validation of whoever always gives the same answer; see `guessing`."""

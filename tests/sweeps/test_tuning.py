@@ -125,7 +125,7 @@ def test_a_trial_measures_validation_alone(whole: Tuning, monkeypatch: pytest.Mo
     assert value == min(value for _, value in reported) == whole.trials()[6].value
 
 
-@pytest.mark.parametrize(("stop", "at"), [(Killed, 1), (KeyboardInterrupt, 3), (Killed, 6)])
+@pytest.mark.parametrize(("stop", "at"), [(KeyboardInterrupt, 3), (Killed, 6)])
 def test_what_was_stopped_goes_on_as_if_it_had_not_been(
     stop: type[BaseException], at: int, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
