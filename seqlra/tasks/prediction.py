@@ -27,8 +27,7 @@ Unroll = Callable[[int], Sequence[Input | Subgraph]]
 
 
 AT_ONCE = 50
-"""A series is measured in chunks of so many steps at least: what is carried on makes their length indifferent, and short
-ones slow."""
+"""A series is measured in chunks of so many steps at least: short ones take longer, and the length changes no result."""
 
 
 def as_streams(ids: Tensor, streams: int) -> Tensor:
