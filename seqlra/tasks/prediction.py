@@ -27,7 +27,7 @@ Unroll = Callable[[int], Sequence[Input | Subgraph]]
 
 
 AT_ONCE = 50
-"""A series is measured in chunks of so many steps at least: short ones take longer, and the length changes no result."""
+"""A series is measured in chunks of at least so many steps: short ones take longer and change no result."""
 
 
 def as_streams(ids: Tensor, streams: int) -> Tensor:

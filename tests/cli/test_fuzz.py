@@ -148,7 +148,7 @@ def test_options(task: str, places: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["evaluate run", "sample text", "evaluate text", "bench mlp", "compare", "reproduce"]
+    "command", ["evaluate run", "sample text", "evaluate text", "bench mlp", "compare", "reproduce", "tune", "report"]
 )
 def test_options_of_other_commands(command: str, places: Run) -> None:
     runs_of(places)
@@ -159,17 +159,26 @@ def test_options_of_other_commands(command: str, places: Run) -> None:
         "bench": ["--threads", "--device", "--rounds"],
         "compare": ["--rules", "--own", "--seeds", "--seed", "--out", "--resume", "--import"],
         "reproduce": ["--scale", "--only", "--out", "--to", "--seeds", "--epochs", "--data-dir"],
+        "tune": ["--rules", "--own", "--space", "--trials", "--pruner", "--storage", "--seed", "--out", "--resume"],
+        "report": ["", "--out", "--title", "--import"],
     }[name]
-    given = {"compare": f"mlp {BASE['mlp']} --rules fa", "reproduce": "list", "bench": "--hidden"}.get(name, "")
+    given = {
+        "compare": f"mlp {BASE['mlp']} --rules fa",
+        "reproduce": "list",
+        "bench": "--hidden",
+        "tune": f"mlp {BASE['mlp']} --rules fa --trials 1",
+        "report": "run many",
+    }.get(name, "")
     for word in words:
         odd = NUMBERS + WORDS + PATHS
-        if word in ("--length", "--samples", "--seeds", "--rounds", "--threads", "--epochs"):
+        if word in ("--length", "--samples", "--seeds", "--rounds", "--threads", "--epochs", "--trials"):
             odd = [value for value in odd if len(value) < 5]
-        for value in some(odd)[: None if MANY == "all" else 12]:
+        for value in some(odd)[: None if MANY == "all" else 8]:
             if name == "compare" and word == "--rules":
                 checked(places, f"compare mlp {BASE['mlp']} --rules {shlex.quote(value)}")
             else:
                 checked(places, f"{command} {given} {word} {shlex.quote(value)}")
+        shutil.rmtree("runs", ignore_errors=True)
 
 
 def runs_of(places: Run) -> None:
