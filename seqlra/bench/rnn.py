@@ -83,9 +83,8 @@ MOST = 10**10
 
 
 def trace_operations(rule: str, hidden: int, rows: int, symbols: int) -> int:
-    """About how many operations the traces of a rule take, besides products with vectors of units."""
-    weights = hidden * (hidden + symbols + 1)
-    return {"uoro": 10 * rows * weights, "rtrl": 2 * rows * hidden**2 * weights}.get(rule, 0)
+    """About how many operations the influence matrices of RTRL take; 0 of the others, which have none."""
+    return 2 * rows * hidden**3 * (hidden + symbols + 1) if rule == "rtrl" else 0
 
 
 def online_case(
