@@ -173,8 +173,9 @@ def test_sequences_of_every_kind(kind: str, layout: str) -> None:
     assert ("train_error" in history[0]) == (not targets.dtype.is_floating_point)
 
 
-def test_the_state_is_carried_from_chunk_to_chunk_of_an_epoch() -> None:
-    rule, nodes = LRAFeedback(), elman(3, [7, 5], 3, 4, output="gaussian")
+@pytest.mark.parametrize("rule", [LRAFeedback(), seqlra.SnAp1(online=True)], ids=["states", "traces, too"])
+def test_the_state_is_carried_from_chunk_to_chunk_of_an_epoch(rule: seqlra.Rule) -> None:
+    nodes = elman(3, [7, 5], 3, 4, output="gaussian")
     graph = net(nodes)
     optimizer, state = torch.optim.Adam(graph.parameters(), lr=0.01), {}
     for update_number in range(6):
