@@ -20,6 +20,7 @@ MIRROR: dict[str, Any] = {"feedback": "learned", "mirror_vectors": 10_000}
 BPTT = "bptt"
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     BPTT: ("BPTT (and RTRL, whose gradient it is)", {"rule": "backprop"}),
+    "all-steps": ("LRA, learned, all steps", {"rule": "lra-fdbk", **MIRROR}),
     "window2": ("LRA, learned, window 2", {"rule": "lra-fdbk", "window": 2, **MIRROR}),
     "window0": ("LRA, learned, window 0", {"rule": "lra-fdbk", "window": 0, **MIRROR}),
     "rflo": ("RFLO, random E", {"rule": "rflo"}),
