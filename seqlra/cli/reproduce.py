@@ -78,7 +78,7 @@ def reproduce(
     paper's, the difference), NAME.json and NAME.png, made anew after every cell, from the longest runs there are.
 
     publish copies them, and a list of all runs, into TO. render writes TO/measured.md from TO/measured.json and from
-    what seqlra bench NAME --json wrote into TO/bench-NAME.json.
+    the lines that seqlra bench NAME --json appended to TO/bench-NAME.jsonl.
 
     Several processes, or a cluster of Dask whose machines share the folder:
 

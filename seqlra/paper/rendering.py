@@ -11,15 +11,15 @@ from seqlra import markdown
 from seqlra.errors import SeqlraError
 from seqlra.training.run_directory import Directory
 
-MEASURED, BENCHES, PAGE = "measured.json", "bench-*.json", "measured.md"
+MEASURED, BENCHES, PAGE = "measured.json", "bench-*.jsonl", "measured.md"
 
 
 def render(folder: Path) -> Path:
-    """Write ``measured.md`` from ``measured.json`` and from every ``bench-NAME.json`` in the folder.
+    """Write ``measured.md`` from ``measured.json`` and from every ``bench-NAME.jsonl`` in the folder.
 
-    ``bench-NAME.json`` is the output of ``seqlra bench NAME --json``. ``measured.json`` has a ``machine``, in words,
-    and ``tables`` by name, each with a ``heading`` and ``rows``: of single settings (`settings_table`) or, where it
-    has a ``command``, of a comparison (`comparison_table`).
+    ``bench-NAME.jsonl`` has what ``seqlra bench NAME --json`` printed, a line each time. ``measured.json`` has a
+    ``machine``, in words, and ``tables`` by name, each with a ``heading`` and ``rows``: of single settings
+    (`settings_table`) or, where it has a ``command``, of a comparison (`comparison_table`).
 
     Returns:
         The page.
@@ -33,10 +33,12 @@ def render(folder: Path) -> Path:
         raise SeqlraError(f"{folder} has neither {MEASURED} nor {BENCHES}")
     parts = [HEAD]
     for path in sources:
-        content = directory.read_json(path)
         try:
-            parts += _measured(content) if path.name == MEASURED else [bench_table(_bench_name(path), content)]
-        except (KeyError, TypeError, ValueError) as error:
+            if path.name == MEASURED:
+                parts += _measured(directory.read_json(path))
+            else:
+                parts.append(bench_table(_bench_name(path), directory.read_json_lines(path)))
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise SeqlraError(f"{path} is damaged: {error!r}") from error
     page = folder / PAGE
     directory.write_text(page, "\n\n".join(parts) + "\n")
@@ -44,7 +46,8 @@ def render(folder: Path) -> Path:
 
 
 def _bench_name(path: Path) -> str:
-    return path.stem.removeprefix("bench-")
+    """``rnn --online`` of ``bench-rnn-online.jsonl``."""
+    return path.stem.removeprefix("bench-").replace("-", " --")
 
 
 def _measured(content: Mapping[str, Any]) -> list[str]:
@@ -92,16 +95,52 @@ def _mean_and_range(figures: Sequence[float]) -> str:
     return mean if len(figures) == 1 else f"{mean} ({min(figures):.2f} to {max(figures):.2f})"
 
 
-def bench_table(name: str, measured: Mapping[str, Any]) -> str:
-    """What ``seqlra bench NAME --json`` printed."""
-    rows = [("case", "rival", "ratio", "ours ms", "rival ms", "of the rate of products")]
-    for case in measured["cases"]:
-        ratio = f"{case['ratio']:.2f} ({case['ratio_low']:.2f} to {case['ratio_high']:.2f})"
-        limit = "-" if case["of_limit"] is None else f"{100 * case['of_limit']:.0f}%"
-        rows.append((case["case"], case["rival"], ratio, f"{case['ours_ms']:.2f}", f"{case['rival_ms']:.2f}", limit))
-    means = "; ".join(f"{which} {mean:.2f}" for which, mean in measured["geometric_means"].items())
-    heading = f"`seqlra bench {name}`: {measured['device']}, {measured['threads']} threads; rival's time over ours"
+def bench_table(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """What ``seqlra bench NAME --json`` printed, once or several times: medians and ranges over the times; of one time,
+    the range within it."""
+    cases: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        for case in run["cases"]:
+            cases.setdefault((case["case"], case["rival"]), []).append(case)
+    measured = any(case.get("ours_mib") is not None for each in cases.values() for case in each)
+    memory = ("ours MiB", "rival MiB") if measured else ()
+    rows = [("case", "rival", "ratio", "ours ms", "rival ms", "of the rate of products", *memory)]
+    for (case, rival), each in cases.items():
+        middle = {key: statistics.median(one[key] for one in each) for key in ("ours_ms", "rival_ms")}
+        mib = (f"{statistics.median(one[key] for one in each):.1f}" for key in ("ours_mib", "rival_mib") if measured)
+        times = (f"{middle['ours_ms']:.2f}", f"{middle['rival_ms']:.2f}")
+        rows.append((case, rival, _ratio(each, len(runs)), *times, _of_limit(each), *mib))
+    means = "; ".join(f"{which} {_middle(means)}" for which, means in _geometric_means(runs).items())
+    apart = f"; {len(runs)} times, minutes apart" if len(runs) > 1 else ""
+    where = f"{runs[0]['device']}, {runs[0]['threads']} threads"
+    heading = f"`seqlra bench {name}`: {where}; rival's time over ours{apart}"
     return f"**{heading}**\n\n{markdown.table(rows)}\n\nGeometric means: {means}."
+
+
+def _ratio(cases: Sequence[Mapping[str, Any]], times: int) -> str:
+    if times == 1:
+        return f"{cases[0]['ratio']:.2f} ({cases[0]['ratio_low']:.2f} to {cases[0]['ratio_high']:.2f})"
+    often = "" if len(cases) == times else f", {len(cases)} of {times} times"
+    return _middle([case["ratio"] for case in cases]) + often
+
+
+def _middle(figures: Sequence[float]) -> str:
+    """Their median, and their range where there are several."""
+    middle = f"{statistics.median(figures):.2f}"
+    return middle if len(figures) == 1 else f"{middle} ({min(figures):.2f} to {max(figures):.2f})"
+
+
+def _of_limit(cases: Sequence[Mapping[str, Any]]) -> str:
+    known = [case["of_limit"] for case in cases if case["of_limit"] is not None]
+    return f"{100 * statistics.median(known):.0f}%" if known else "-"
+
+
+def _geometric_means(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for which, mean in run["geometric_means"].items():
+            found.setdefault(which, []).append(mean)
+    return found
 
 
 POSTERIOR = {"posterior": "100 samples", "one_draw": "one draw", "mean_field": "mean field"}

@@ -141,6 +141,14 @@ class Directory:
         except OSError as error:
             raise SeqlraError(f"cannot read {path}: {error.strerror}") from error
 
+    def read_json_lines(self, path: Path) -> list[dict[str, Any]]:
+        """A file of this folder with a JSON object in every line.
+
+        Raises:
+            SeqlraError: it is damaged.
+        """
+        return [self._plain(path, line) for line in path.read_text(encoding="utf-8").splitlines()]
+
     @staticmethod
     def _plain(path: Path, text: str) -> dict[str, Any]:
         """A JSON object of a file."""
@@ -234,7 +242,7 @@ class RunDirectory(TrainingDirectory):
         """
         if not self.metrics.exists():
             return []
-        rows = [self._plain(self.metrics, line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        rows = self.read_json_lines(self.metrics)
         for row in rows:
             _demand(self.metrics, row, ROW)
         return rows

@@ -51,16 +51,33 @@ def test_a_bench_has_its_cases_and_their_means() -> None:
     case: dict[str, Any] = {"case": "3x64", "rival": "eager", "ratio": 2.0, "ratio_low": 1.5, "ratio_high": 2.5}
     case |= {"ours_ms": 1.0, "rival_ms": 2.0, "of_limit": 0.25}
     measured: dict[str, Any] = {"device": "cpu", "threads": 2, "geometric_means": {"ours against eager": 2.0}}
-    text = bench_table("mlp", {**measured, "cases": [case, {**case, "of_limit": None}]}).splitlines()
+    text = bench_table("mlp", [{**measured, "cases": [case, {**case, "case": "b", "of_limit": None}]}]).splitlines()
     assert text[0] == "**`seqlra bench mlp`: cpu, 2 threads; rival's time over ours**"
-    assert text[4:6] == [f"| 3x64 | eager | 2.00 (1.50 to 2.50) | 1.00 | 2.00 | {limit} |" for limit in ("25%", "-")]
+    row = "eager | 2.00 (1.50 to 2.50) | 1.00 | 2.00"
+    assert text[4:6] == [f"| 3x64 | {row} | 25% |", f"| b | {row} | - |"]
     assert text[-1] == "Geometric means: ours against eager 2.00."
+
+
+def test_a_bench_that_ran_several_times_has_medians_and_ranges() -> None:
+    case: dict[str, Any] = {"case": "a", "rival": "eager", "rival_ms": 2.0, "of_limit": 0.25, "rival_mib": 4.0}
+    runs: list[dict[str, Any]] = []
+    for ratio, mib, mean in ((3.0, 3.0, 2.0), (1.25, 3.0, 2.0), (2.0, 7.0, 5.0)):
+        runs.append({"device": "cpu", "threads": 2, "geometric_means": {"ours against eager": mean}})
+        runs[-1]["cases"] = [{**case, "ratio": ratio, "ours_ms": ratio, "ours_mib": mib}]
+    runs[2]["cases"].append({**case, "case": "b", "ratio": 2.0, "ours_ms": 1.0, "ours_mib": 1.0})
+    text = bench_table("rnn --online", runs).splitlines()
+    assert text[0] == "**`seqlra bench rnn --online`: cpu, 2 threads; rival's time over ours; 3 times, minutes apart**"
+    assert text[4:6] == [
+        "| a | eager | 2.00 (1.25 to 3.00) | 2.00 | 2.00 | 25% | 3.0 | 4.0 |",
+        "| b | eager | 2.00, 1 of 3 times | 1.00 | 2.00 | 25% | 1.0 | 4.0 |",
+    ]
+    assert text[-1] == "Geometric means: ours against eager 2.00 (2.00 to 5.00)."
 
 
 def test_the_committed_page_is_what_the_committed_figures_give(seqlra: Run, tmp_path: Path) -> None:
     if not RESULTS.exists():
         pytest.skip("no results beside the tests")  # the copy that defects are planted in
-    for path in (RESULTS / "measured.json", *RESULTS.glob("bench-*.json")):
+    for path in (RESULTS / "measured.json", *RESULTS.glob("bench-*.jsonl")):
         shutil.copy(path, tmp_path)
     done = seqlra("reproduce render --to . --json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"page": "measured.md"})
@@ -70,7 +87,7 @@ def test_the_committed_page_is_what_the_committed_figures_give(seqlra: Run, tmp_
 def test_what_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SeqlraError, match=r"has neither measured\.json nor"):
         render(tmp_path)
-    for name, content in (("measured.json", {"machine": "cpu"}), ("bench-mlp.json", {"cases": [{}]})):
+    for name, content in (("measured.json", {"machine": "cpu"}), ("bench-mlp.jsonl", {"cases": [{}]})):
         (tmp_path / name).write_text(json.dumps(content))
         with pytest.raises(SeqlraError, match=f"{name} is damaged"):
             render(tmp_path)
