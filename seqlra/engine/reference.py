@@ -40,7 +40,6 @@ def compute_update_direction(
 
     for sweep in range(1 + (rule.window or 0)):  # with a window, again for every step that errors go back in time
         before = dict(sent) if sweep else {}
-        delta_before = dict(delta) if sweep else {}
         for node in reversed(graph.subgraphs):
             above = [
                 (reader, read)
@@ -49,7 +48,7 @@ def compute_update_direction(
                 if read.source == node.name and read.feedback is not None and reader.name in sent
             ]
             if not node.is_output:
-                later = _leaked(graph, node, delta if rule.window is None else delta_before)
+                later = _leaked(graph, node, delta)
                 if not above and later is None:
                     continue
                 came = {r.name: _came(rule, node, r, sent, before) for r, _ in above}

@@ -3,7 +3,7 @@
 Errors go from layer to layer; a layer takes all its time steps at once. Errors that cross a connection of a layer with
 itself come from later steps, and there are two ways to compute them. The whole walk goes back step by step. A *window*
 of w steps goes over all layers w + 1 times, each time with all steps at once: an error that starts at step t reaches
-step t - w. Errors over the memory of leaky units are in `seqlra.rules.memory`.
+step t - w. Errors over the memory of leaky units, which no window limits, are in `seqlra.rules.memory`.
 """
 
 from __future__ import annotations
@@ -177,7 +177,6 @@ class BackwardPass:
     def _sweep(self) -> None:
         """Once over all layers, the last first; later sweeps visit only the layers that errors through time reach."""
         before = [self.all_rows(i, self.messages) for i in range(len(self.layers))] if self.sweep else None
-        self.memory.next_sweep()
         for i, route in reversed(list(enumerate(self.routes))):
             if self.sweep and (route is None or not route.through_time):
                 continue

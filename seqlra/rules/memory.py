@@ -5,8 +5,8 @@ in at step t + 1 goes to step t of the same unit, times ``memory_{t+1} = dz_{t+1
 
     total_t = arrived_t + memory_{t+1} * total_{t+1}        arrived: over the connections out of step t
 
-On the whole walk this is a sum that runs back through the steps, elementwise. In a window, ``total_{t+1}`` is that of
-one sweep ago, so an error of step t reaches step t - w over connections and memory alike.
+This is a sum that runs back through the steps, elementwise, in a window too: there errors cross a connection of a layer
+with itself w times at most, and memory as far as it reaches.
 """
 
 from __future__ import annotations
@@ -35,48 +35,28 @@ class MemoryErrors:
         self.backward = backward
         self.totals: list[Tensor | None] = [None] * len(backward.layers)
         self.sent = list(self.totals)
-        self._one_sweep_ago = self.sent
-
-    def next_sweep(self) -> None:
-        """Note what was sent so far."""
-        self._one_sweep_ago = list(self.sent)
 
     def start(self, number: int) -> None:
         """Start a layer: no step has an error."""
         h = self.backward.forward.h[number]
         self.totals[number], self.sent[number] = torch.zeros_like(h), torch.zeros_like(h)
 
-    def add_to(self, layer: LayerView, arrived: Tensor | None) -> Tensor | None:
-        """The whole error that comes in to these steps; None where there is none.
+    def add_to(self, layer: LayerView, arrived: Tensor | None) -> Tensor:
+        """The whole error that comes in to these steps.
 
         Args:
-            layer: steps of a layer whose later steps are done; in a window all of its steps.
+            layer: steps of a layer whose later steps are done.
             arrived: what comes over the connections, ``(*stack, rows, units)``; None: nothing.
         """
-        backward, total, sent = self.backward, self.totals[layer.number], self.sent[layer.number]
+        total, sent, memory = self.totals[layer.number], self.sent[layer.number], self.backward.rule.memory(layer)
         assert total is not None
         assert sent is not None
-        memory = backward.rule.memory(layer)
-        if backward.window is None:
-            return self._back_through_steps(layer, arrived, memory, total, sent)
-        if arrived is None and not backward.sweep:
-            return None
-        if backward.sweep:
-            total.copy_(self._from_one_step_later(layer.number))
-        if arrived is not None:
-            total.add_(arrived)
-        torch.mul(total, memory, out=sent)
-        return total
-
-    def _back_through_steps(
-        self, layer: LayerView, arrived: Tensor | None, memory: Tensor, total: Tensor, sent: Tensor
-    ) -> Tensor:
         steps, rows = layer.rows.steps, self.backward.forward.rows
         assert steps is not None
         for step in reversed(steps):
             here, part = rows(range(step, step + 1)), rows(range(step - steps.start, step - steps.start + 1))
             now = rows_of(total, here)
-            later = self._following(layer.number, self.sent) if step + 1 == layer.steps else sent
+            later = self._following(layer.number) if step + 1 == layer.steps else sent
             first = 0 if step + 1 == layer.steps else step + 1
             if later is not None:
                 now.copy_(rows_of(later, rows(range(first, first + 1))))
@@ -85,14 +65,7 @@ class MemoryErrors:
             torch.mul(now, memory if memory.dim() == 1 else rows_of(memory, part), out=rows_of(sent, here))
         return rows_of(total, rows(steps))
 
-    def _from_one_step_later(self, number: int) -> Tensor:
-        """What the step after every step of a layer sent one sweep ago; 0 after the last."""
-        own, following = self._one_sweep_ago[number], self._following(number, self._one_sweep_ago)
-        assert own is not None
-        first = self.backward.forward.rows(range(1))
-        last = own.new_zeros(own[..., first, :].shape) if following is None else following[..., first, :]
-        return torch.cat((own[..., first.stop :, :], last), -2)
-
-    def _following(self, number: int, sent: list[Tensor | None]) -> Tensor | None:
+    def _following(self, number: int) -> Tensor | None:
+        """What the layer with the next steps sends, if there is one."""
         route = self.backward.routes[number]
-        return None if route is None or route.following is None else sent[route.following]
+        return None if route is None or route.following is None else self.sent[route.following]

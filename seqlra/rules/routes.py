@@ -70,7 +70,7 @@ def _find_routes(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
         if reached is not None and not any(reached):
             connections = []
         readers = [found[c.reader] for c in connections if c.reader != i]
-        lagged = memory or any(is_lagged(graph, i, c) for c in connections)
+        lagged = any(is_lagged(graph, i, c) for c in connections)
         row_by_row = len(connections) == 1 and connections[0].reader != i and not memory
         row_by_row = row_by_row and connections[0].steps == range(layer.steps)
         row_by_row = row_by_row and connections[0].reader_steps == range(layers[connections[0].reader].steps)

@@ -13,9 +13,9 @@ class Windowed(Rule):
     """A rule with a window.
 
     Args:
-        window: how many steps an error goes back over connections of a layer with itself that have feedback, and over
-            the memory of leaky units. 0: none, as in the paper (Appendix B); None: all steps, one by one (the whole
-            walk).
+        window: how many times an error crosses connections of a layer with itself that have feedback, each time one
+            step back. 0: never, as in the paper (Appendix B); None: all steps, one by one (the whole walk). Errors go
+            back over the memory of leaky units as far as it reaches: that is elementwise, and takes no product.
     """
 
     window: int | None = None  # a field here, a property of rules that have none

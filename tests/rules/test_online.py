@@ -121,8 +121,9 @@ def test_snap_1_is_rtrl_where_the_recurrence_is_diagonal(nodes: str) -> None:
 
 @pytest.mark.parametrize("feedback", ["exact", "fixed"])
 @pytest.mark.parametrize("kind", [RFLO, EProp])
-def test_without_a_leak_rflo_is_window_0(kind: Any, feedback: str) -> None:
-    for nodes in (elman(4, [6], 3, STEPS, across_time=True), elman(4, [6, 5], 3, STEPS, outputs_at=[1, STEPS])):
+def test_rflo_is_window_0_where_the_leak_is_exact(kind: Any, feedback: str) -> None:
+    lists = [elman(4, [6], 3, STEPS, across_time=True, leak=leak) for leak in (None, PER_UNIT)]
+    for nodes in (*lists, elman(4, [6, 5], 3, STEPS, outputs_at=[1, STEPS])):
         graph = filled(nodes)
         batch = batch_for(graph)
         window = Backprop(window=0) if feedback == "exact" else FeedbackAlignment(window=0)
