@@ -1,4 +1,4 @@
-"""Leaky units under every rule. Oracles: autograd through the leak, with connections cut for a window; the reference."""
+"""Leaky units under every rule. Oracles: autograd through the leak, connections cut for a window; the reference."""
 
 from __future__ import annotations
 
