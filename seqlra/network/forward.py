@@ -95,9 +95,8 @@ class ForwardPass:
         """By name, the state that the next chunk starts from: as many last steps as were given (`null_state`), and the
         traces of the rule."""
         given = {name: self.batch * len(buffer.inputs) for name, buffer in _stateful(self.graph).items()}
-        return (
-            {name: self._store[name][..., -rows:, :] for name, rows in given.items()} | self.traces | self.traces_left
-        )
+        states = {name: self._store[name][..., -rows:, :] for name, rows in given.items()}
+        return states | self.traces | self.traces_left
 
     def _allocate(self, name: str, buffer: Buffer, given: Tensor | None) -> None:
         """A buffer whose blocks come from several places: states carried in, a recurrence, several layers."""
