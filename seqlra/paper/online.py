@@ -88,7 +88,8 @@ class Online(Exhibit):
     def page(self, reproduction: Reproduction) -> Page | None:
         """A table of text and one of every task."""
         texts, memory = _texts(reproduction), _memory(reproduction)
-        parts = [_text_section(texts), *(_task_section(task, memory[task]) for task in TASKS if memory[task])]
+        dataset = text(reproduction.machine)
+        parts = [_text_section(texts, dataset), *(_task_section(task, memory[task]) for task in TASKS if memory[task])]
         sections = [section for section, _ in parts if len(section.rows) > 1]
         if not sections:
             return None
@@ -140,7 +141,7 @@ def angle_text(found: Found) -> str:
     return f"{fmean(known):.0f}°" if known else "-"
 
 
-def _text_section(known: Chosen) -> tuple[Section, list[Entry]]:
+def _text_section(known: Chosen, dataset: str) -> tuple[Section, list[Entry]]:
     head = ("rule", "lr", "updates", "test bits per character", "behind BPTT")
     rows: list[Row] = [(*head, "validation at BPTT's time", "angle to BPTT", "ms an update")]
     entries: list[Entry] = []
@@ -151,7 +152,7 @@ def _text_section(known: Chosen) -> tuple[Section, list[Entry]]:
         figures = (spread_text(figure, digits=3), gap(figure["mean"], rival), at_equal_time(each, rival))
         time = (angle_text(found), f"{found.ms_per_update:.1f}")
         rows.append((label, f"{lr:g}", f"{each.updates:,}", *figures, *time))
-    return Section("Text", rows), entries
+    return Section(f"Text: {dataset}", rows), entries
 
 
 def _task_section(task: str, known: Chosen) -> tuple[Section, list[Entry]]:

@@ -58,7 +58,7 @@ def test_the_best_step_size_on_validation_is_shown_once_all_are_there(store: Rep
     done(store, text_cell("bptt", online.TEXT_LRS[2]), 2.75, "bpc")
     for lr, figure in figures.items():
         done(store, text_cell("rflo", lr), 2 * figure, "bpc", angle=[90.0] * 9 + [40.0])
-    rows = tables(store)["Text"]
+    rows = tables(store)["Text: text-sample"]
     assert [row[:2] for row in rows[1:]] == [
         ["BPTT (and RTRL, whose gradient it is)", "0.03"],
         ["RFLO, random E", "0.03"],
