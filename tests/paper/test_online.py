@@ -28,12 +28,12 @@ def tables(store: Reproduction) -> dict[str, list[list[str]]]:
     return {section.heading: [list(row) for row in section.rows] for section in page.sections}
 
 
-def done(store: Reproduction, cell: Cell, figure: float, name: str, **rows: Any) -> None:
+def done(store: Reproduction, cell: Cell, figure: float, name: str, solved_at: int | None = None, **rows: Any) -> None:
     """A finished run whose figure on validation is that on test."""
     epochs = cell.epochs or 1
     finished(store, cell, epochs, [figure], name, **rows)
     path = store.path / f"{cell.name}-{epochs}ep-seed0/result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), f"valid_{name}": figure, "solved_at": None}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), f"valid_{name}": figure, "solved_at": solved_at}))
 
 
 def test_every_rule_has_the_same_number_of_step_sizes_on_what_it_is_defined_for() -> None:
@@ -74,3 +74,10 @@ def test_tasks_have_a_table_each(store: Reproduction) -> None:
     found = tables(store)
     assert list(found) == ["copy, length 22"]
     assert found["copy, length 22"][1][:4] == ["UORO", "0.003", "not solved", "50.0"]
+
+
+def test_the_step_size_of_a_task_is_that_which_solves_it_first(store: Reproduction) -> None:
+    for lr, error, at in zip(online.MEMORY_LRS, (0.0, 0.5, 0.25), (900, 600, None), strict=True):
+        done(store, memory_cell("adding", "bptt", lr), error, "error", at)
+    (row,) = tables(store)["adding, length 20"][1:]
+    assert row[:3] == ["BPTT (and RTRL, whose gradient it is)", "0.003", "solved at 600 updates"]
