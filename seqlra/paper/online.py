@@ -189,8 +189,9 @@ NOTE = (
     f"One layer of {UNITS} leaky tanh units (leak {LEAK['text']:g} on text, {LEAK['memory']:g} on tasks), Adam. Every "
     "rule has three step sizes, the same for all, and the best on validation is shown: of a task the one that solves "
     f"it in the fewest updates, or else has the least error. Text: 64 streams, chunks of {UNROLL} steps, a step size "
-    "that falls to 0; *validation at BPTT's time* is what a rule had reached when BPTT was done. Tasks: mini-batches of 20 new sequences. The angle is that between the updates of all parameters and "
-    "those of BPTT, over the last epoch. RTRL is BPTT forward in time, so it has no row of its own. DFA needs an "
+    "that falls to 0; *validation at BPTT's time* is what a rule had reached when BPTT was done. Tasks: mini-batches "
+    "of 20 new sequences. The angle is that between the updates of all parameters and those "
+    "of BPTT, over the last epoch. RTRL is BPTT forward in time, so it has no row of its own. DFA needs an "
     "output at every step and DNI chunks that follow each other, so they are on text alone. Times are of this machine "
     "with whatever else it did, and of models trained side by side; `seqlra bench rnn --online` measures them apart."
 )
