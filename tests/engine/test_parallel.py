@@ -106,6 +106,7 @@ def of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         ("train mlp --compile", "do not compile"),
         ("train mlp --rule ste --activation sigmoid --discretizer bernoulli", "random numbers differ"),
         ("train rnn --rule uoro", "random numbers differ"),
+        ("train rnn --rule rflo --online", "do not carry traces"),
         ("train mlp --rule dtp", "dtp learns by itself"),
         ("train mlp --set c2_per=batch", "c2_per is over a whole mini-batch"),
         ("train mlp --batch-size 1", "a mini-batch of 1 cannot be shared by 2 processes"),
