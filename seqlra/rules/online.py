@@ -132,7 +132,8 @@ class OnlineRule(LearnedFeedback):
             before = before.view_as(trace)
             trace = trace + from_here[..., 0, :, :].unsqueeze(-2) * before
             if sent is not None:
-                due = torch.einsum("...bj,...bij->...ij", sent[..., backward.forward.rows(range(1)), :], before)
+                first = sent[..., backward.forward.rows(range(1)), :].unsqueeze(-2)
+                due = (first * before).sum(-3)  # einsum would copy the traces, unit by unit
         carry_on(backward, name, trace.flatten(-2))
         return due
 
