@@ -29,7 +29,7 @@ class LRASequenceClassifier(LRAClassifier):
 
     Args:
         hidden_layer_sizes: units of each recurrent layer.
-        window: how many steps errors go back in time: a number, or ``"full"``; None: what suits the rule.
+        window: how many steps errors go back over recurrent connections, or ``"full"``; None: what suits the rule.
         feedback: whether error weights are ``"fixed"`` or ``"learned"``; None: what suits the rule.
         leak: None, or the share of a new state, in (0, 1], of leaky units.
         loss, weight_init: the local loss and the first weights, by default those that suit recurrent networks.

@@ -134,7 +134,11 @@ class RuleOptions(Checked):
     window: Annotated[
         str | int | None,
         Option(
-            "Steps that errors go back in time: 0 (the paper), 1, ... or full.", RULE, WINDOWS, kind=str, tasks=("rnn",)
+            "Steps that errors go back over recurrent connections: 0 (the paper), 1, ... or full.",
+            RULE,
+            WINDOWS,
+            kind=str,
+            tasks=("rnn",),
         ),
     ] = None
     online: Annotated[
