@@ -1,7 +1,8 @@
 """A traced update as a list of kernel calls over tensors that stay where they are.
 
 Recording allocates everything once: every result gets a buffer, and another result reuses it as soon as nothing needs
-it any more. So a few buffers, which stay in the processor's cache, serve the whole list. Views are made once, too. An
+it any more. So a few buffers, which stay in the processor's cache, serve the whole list. Views are made once, too. What
+is computed to be copied elsewhere is computed there, and what nothing reads is left out (`seqlra.engine.lifetimes`). An
 update then only calls the kernels one after another: the same kernels on the same numbers as in `seqlra.engine.update`,
 so the results are the same bit for bit.
 """
@@ -20,6 +21,8 @@ from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
+from seqlra.engine.lifetimes import Lifetimes, mutates, views
+
 aten = torch.ops.aten
 Call = Callable[[], object]
 
@@ -29,9 +32,6 @@ UNFILLED = {aten.new_empty.default, aten.empty_like.default, aten.empty.memory_f
 ZEROS = {aten.new_zeros.default, aten.zeros_like.default, aten.zeros.default}
 
 COPIES = {aten.clone.default, aten._to_copy.default}
-
-QUIET_VIEWS = {aten._unsafe_view.default}
-"""Views whose schema does not say so."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Replay:
 def record(module: GraphModule, tensors: Iterable[Tensor]) -> Replay:
     """Run a trace (see `seqlra.engine.tracing.Trace`) on tensors, which all later calls use in place."""
     recorder = _Recorder(module)
-    nodes = recorder.nodes
-    last = max(i for i, node in enumerate(nodes) if recorder.lasts(node))
+    nodes = recorder.lifetimes.nodes
+    last = max((i for i, node in enumerate(nodes) if recorder.lifetimes.lasts(node)), default=-1)
     given = iter(tensors)
     for node in nodes[: last + 1]:
         recorder.run(node, given)
@@ -67,30 +67,25 @@ class _Recorder:
     """Runs a trace node by node, and records the calls that run it again.
 
     Attributes:
-        nodes: of the trace.
+        lifetimes: of the values of the trace.
         calls: recorded so far.
         results: what the trace returned.
     """
 
     def __init__(self, module: GraphModule) -> None:
-        self.nodes = list(module.graph.nodes)
+        self.lifetimes = Lifetimes(list(module.graph.nodes))
         self.calls: list[Call] = []
         self.results: list[Tensor] = []
         self._module = module
-        self._roots = _roots(self.nodes)
-        self._dying = _dying(self.nodes, self._roots)
         self._values: dict[Node, Any] = {}
         self._owned: dict[Node, list[Tensor]] = {}
         self._free: dict[object, list[Tensor]] = {}
 
-    def lasts(self, node: Node) -> bool:
-        """Whether it does more than compute a value: it writes to an argument of the trace, or draws."""
-        lasting = any(root.op == "placeholder" for root in self._roots[node])
-        return (_mutates(node) and lasting) or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-
     def run(self, node: Node, given: Iterator[Tensor]) -> None:
-        """One node; an argument of the trace is the next given tensor."""
-        if node.op == "placeholder":
+        """One node, unless its value is there already; an argument of the trace is the next given tensor."""
+        if node in self._values:
+            pass
+        elif node.op == "placeholder":
             self._values[node] = next(given)
         elif node.op == "get_attr":
             self._values[node] = getattr(self._module, str(node.target))
@@ -99,9 +94,8 @@ class _Recorder:
         elif node.target is operator.getitem:
             self._values[node] = self._of(node.args[0])[node.args[1]]
         else:
-            assert isinstance(node.target, OpOverload)
-            self._run(node, node.target, self._of(node.args), self._of(node.kwargs))
-        for root in self._dying.get(node, ()):
+            self._run(node)
+        for root in self.lifetimes.dying.get(node, ()):
             for buffer in self._owned.pop(root, ()):
                 self._free.setdefault(_form(buffer), []).append(buffer)
 
@@ -109,21 +103,47 @@ class _Recorder:
         """Arguments, with values in place of nodes."""
         return map_arg(arguments, self._values.__getitem__)
 
-    def _run(self, node: Node, op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _run(self, node: Node) -> None:
         """One operation: views are made once, now; in-place operations stay in place; every other result goes into a
-        buffer."""
-        if _mutates(node):
+        buffer, or where it would be copied to."""
+        op, args, kwargs = node.target, self._of(node.args), self._of(node.kwargs)
+        assert isinstance(op, OpOverload)
+        if mutates(node):
             call, self._values[node] = _bound(op, args, kwargs)
             self.calls.append(call)
-        elif _views(op):
+        elif views(node):
             self._values[node] = op(*args, **kwargs)
         else:
             like = op(*args, **kwargs)
-            several = isinstance(like, (tuple, list))
-            buffers = self._owned[node] = [self._buffer(each) for each in (like if several else (like,))]
-            self._values[node] = buffers if several else buffers[0]
-            if op not in UNFILLED and (node.users or self.lasts(node)):
+            place = self._place(node, like)
+            if place is not None:
+                self._values[node] = self._values[self.lifetimes.copies[node]] = place
+                buffers = [place]
+            else:
+                several = isinstance(like, (tuple, list))
+                buffers = self._owned[node] = [self._buffer(each) for each in (like if several else (like,))]
+                self._values[node] = buffers if several else buffers[0]
+            if op not in UNFILLED:
                 self.calls.append(_filling(op, args, kwargs, buffers))
+
+    def _place(self, node: Node, like: Any) -> Tensor | None:
+        """The view that the value of a node is copied to, if it can be computed there: as it would lie elsewhere
+        (elementwise operations do not mind), and apart from what it is computed from."""
+        if node not in self.lifetimes.places:
+            return None
+        place = self._view(self.lifetimes.places[node])
+        tagged = torch.Tag.pointwise in getattr(node.target, "tags", ())
+        fits = (place.shape, place.dtype, place.device) == (like.shape, like.dtype, like.device)
+        read = [self._values[each] for each in node.all_input_nodes]
+        fits = fits and (tagged or place.stride() == like.stride())
+        return place if fits and all(_are_apart(each, place) for each in read) else None
+
+    def _view(self, node: Node) -> Tensor:
+        """The value of a node that is a view, before its turn."""
+        if node not in self._values:
+            self._view(node.all_input_nodes[0])
+            self._run(node)
+        return self._values[node]
 
     def _buffer(self, like: Tensor) -> Tensor:
         """A free buffer of the same form, or a new one."""
@@ -178,40 +198,19 @@ def _into(op: OpOverload) -> tuple[OpOverload, list[str]] | None:
     return None
 
 
-def _mutates(node: Node) -> bool:
-    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+def _are_apart(read: Any, written: Tensor) -> bool:
+    """Whether tensors share no memory; of tensors within one storage, whether one ends before the other starts."""
+    tensors = read if isinstance(read, (tuple, list)) else (read,)
+    if all(each.untyped_storage()._cdata != written.untyped_storage()._cdata for each in tensors):
+        return True
+    (start, stop), ends = _extent(written), [_extent(each) for each in tensors]
+    return all(end <= start or stop <= begin for begin, end in ends)
 
 
-def _views(op: OpOverload) -> bool:
-    return op in QUIET_VIEWS or (not op._schema.is_mutable and any(r.alias_info for r in op._schema.returns))
-
-
-def _roots(nodes: list[Node]) -> dict[Node, frozenset[Node]]:
-    """By node, the nodes that own the memory of its value."""
-    roots: dict[Node, frozenset[Node]] = {}
-    for node in nodes:
-        op, shared = node.target, list[Node]()
-        if op is operator.getitem or op in QUIET_VIEWS:
-            shared = node.all_input_nodes
-        elif isinstance(op, OpOverload) and (_mutates(node) or _views(op)):
-            given = dict(zip((a.name for a in op._schema.arguments), node.args, strict=False)) | node.kwargs
-            aliased = [given[a.name] for a in op._schema.arguments if a.alias_info and a.name in given]
-            map_arg(aliased, shared.append)
-        roots[node] = frozenset().union(*(roots[other] for other in shared)) or frozenset([node])
-    return roots
-
-
-def _dying(nodes: list[Node], roots: dict[Node, frozenset[Node]]) -> dict[Node, list[Node]]:
-    """By node, the roots that no later node needs; returned values are never freed."""
-    last: dict[Node, Node] = {}
-    for node in nodes:
-        for used in (node, *node.all_input_nodes):
-            last.update(dict.fromkeys(roots[used], node))
-    dying: dict[Node, list[Node]] = {}
-    for root, node in last.items():
-        if node.op != "output":
-            dying.setdefault(node, []).append(root)
-    return dying
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """The memory from its first number to its last, in bytes."""
+    span = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + tensor.element_size() * (1 + span if tensor.numel() else 0)
 
 
 def _form(tensor: Tensor) -> object:
