@@ -71,7 +71,8 @@ class Step:
 
     @property
     def carried(self) -> dict[str, Tensor]:
-        """The state that the next chunk of a sequence starts from, by name; see `ForwardPass.carried`."""
+        """The state that the next chunk of a sequence starts from, by name; see `ForwardPass.carried`. No later update
+        writes to it."""
         return self.forward.carried()
 
     @property

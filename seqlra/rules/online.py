@@ -130,7 +130,7 @@ class OnlineRule(LearnedFeedback):
         due, sent = torch.zeros_like(trace[..., 0, :, :]), backward.memory.sent[number]
         if before is not None:
             before = before.view_as(trace)
-            trace = trace + from_here[..., 0, :, :].unsqueeze(-2) * before
+            trace = torch.addcmul(trace, from_here[..., 0, :, :].unsqueeze(-2), before)
             if sent is not None:
                 first = sent[..., backward.forward.rows(range(1)), :].unsqueeze(-2)
                 due = (first * before).sum(-3)  # einsum would copy the traces, unit by unit

@@ -185,7 +185,7 @@ class Streams(Labeled):
 
     def after(self, step: Step | Outcome) -> None:
         """Carry the state over to the next chunk."""
-        self._carried = {name: state.clone() for name, state in step.carried.items()}
+        self._carried = step.carried
 
     def evaluate(self, graph: Graph, split: str) -> list[dict[str, float]]:
         """Over whole sequences, from the null state."""
@@ -193,7 +193,7 @@ class Streams(Labeled):
 
     def state(self) -> dict[str, Tensor]:
         """The carried state."""
-        return dict(self._carried)
+        return {name: state.clone() for name, state in self._carried.items()}  # a view would bring all its steps along
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a carried state."""

@@ -119,7 +119,7 @@ class Prediction:
 
     def after(self, step: Step | Outcome) -> None:
         """Carry the state over to the next chunk."""
-        self._carried = {name: state.clone() for name, state in step.carried.items()}
+        self._carried = step.carried
 
     def train_metrics(self, loss: float, mistakes: float) -> dict[str, float]:
         """``loss``; of tokens also ``bpc`` or ``perplexity``, and ``error``, as of `evaluate`."""
@@ -133,7 +133,7 @@ class Prediction:
 
     def state(self) -> dict[str, Tensor]:
         """The carried state."""
-        return dict(self._carried)
+        return {name: state.clone() for name, state in self._carried.items()}  # a view would bring all its steps along
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a carried state."""
