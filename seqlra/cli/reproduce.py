@@ -22,7 +22,7 @@ from seqlra.training.option import BOOKKEEPING, DATA
 
 if TYPE_CHECKING:
     from seqlra.paper.cells import Cell, Machine, Scale
-    from seqlra.paper.exhibit import Exhibit
+    from seqlra.paper.exhibit import Exhibit, Page
     from seqlra.paper.reproduction import Reproduction
     from seqlra.sweeps.run_store import Group, RunSpec
     from seqlra.sweeps.workers import Workers
@@ -46,6 +46,11 @@ Only = Annotated[
 ]
 DataDir = Annotated[Path | None, option(DATA, "Folder with local copies of mnist/ and fashion_mnist/.", "Hub")]
 Out = Annotated[Path, option(BOOKKEEPING, "Folder of the runs, tables and figures.")]
+From = Annotated[
+    list[Path] | None,
+    option(BOOKKEEPING, "Take over finished runs of another OUT or a runs.jsonl; may be repeated.", False, "--from"),
+]
+NoTrain = Annotated[bool, option(BOOKKEEPING, "Write the pages of the runs that are there, only.", name="--no-train")]
 To = Annotated[Path | None, option(BOOKKEEPING, "publish, render: the folder they write.", "results/paper, results")]
 
 
@@ -62,6 +67,8 @@ def reproduce(
     jobs: o.Jobs = 1,
     cluster: o.Cluster = None,
     out: Out = Path("runs/paper"),
+    sources: From = None,
+    no_train: NoTrain = False,
     to: To = None,
     json: o.Json = False,
 ) -> None:
@@ -87,7 +94,13 @@ def reproduce(
     More of one row only, with epochs of your own choice:
 
         seqlra reproduce table1 --scale paper --only '*lra-fdbk*' --epochs 30
+
+    One table of runs that several machines made:
+
+        seqlra reproduce table1 --from there --from results/paper/runs.jsonl --no-train
     """
+    if (sources or no_train) and name in ("list", "publish", "render"):
+        raise SeqlraError(f"--from and --no-train go with a table or figure, or with all, not with {name}")
     if name != "render":
         require("paper", "seqlra reproduce", "matplotlib", "sklearn", "threadpoolctl")
     if name == "list":
@@ -103,7 +116,8 @@ def reproduce(
         workers = Workers(jobs, cluster)
         machine = _machine(device, threads if workers.alone or threads else 1, data_dir, compile)
         work = _work(name, only, scale, epochs, seeds, machine)
-        _run(Reproduction(out, machine), work, workers, json)
+        _gather(sources or [], out)
+        _run(Reproduction(out, machine), work, None if no_train else workers, json)
 
 
 def _list() -> None:
@@ -129,6 +143,13 @@ def _publish(store: Path, to: Path, json: bool) -> None:
     print(f"{runs} runs: {to}", file=sys.stderr)
     if json:
         json_line({"to": str(to), "runs": runs})
+
+
+def _gather(sources: Sequence[Path], store: Path) -> None:
+    from seqlra.paper.gathering import gather
+
+    for source in sources:
+        print(f"{gather(source, store)} runs taken over from {source}", file=sys.stderr)
 
 
 def _render(folder: Path, json: bool) -> None:
@@ -177,24 +198,18 @@ def _scale(exhibit: Exhibit, name: str, epochs: int | None, seeds: int | None) -
 Work = Sequence[tuple["Exhibit", "list[Cell]", "Scale"]]
 
 
-def _run(reproduction: Reproduction, work: Work, workers: Workers, json: bool) -> None:
+def _run(reproduction: Reproduction, work: Work, workers: Workers | None, json: bool) -> None:
+    """Train what is left, unless there are no workers, and write and show the pages."""
     from seqlra.cli.running import Interrupted
     from seqlra.cli.show import json_line, table
-    from seqlra.paper.exhibit import write
     from seqlra.training.trainer import Stopped
 
     pages: dict[str, Any] = {}
-    todo = Todo(reproduction, work)
     try:
-        if not workers.alone:
-            _train_by(workers, reproduction, work, todo)
-        for exhibit, cells, scale in work:
-            for group in reproduction.groups(cells, scale):
-                for members in reproduction.left(group.name, group.specs):
-                    reproduction.train(group.name, members, todo.watching)
-                    write(exhibit, reproduction)
-            exhibit.measure(reproduction, cells)
-            if (page := write(exhibit, reproduction)) is not None:
+        if workers is not None:
+            _train(workers, reproduction, work)
+        for exhibit, _, _ in work:
+            if (page := _page(exhibit, reproduction, alone=workers is not None or len(work) == 1)) is not None:
                 pages[exhibit.name] = [entry.to_dict() for entry in page.entries]
                 for title, shown in [(exhibit.title, page.rows), *((s.heading, s.rows) for s in page.sections)]:
                     if shown:
@@ -207,6 +222,34 @@ def _run(reproduction: Reproduction, work: Work, workers: Workers, json: bool) -
     print(f"tables and figures: {reproduction.path}", file=sys.stderr)
     if json:
         json_line({"out": str(reproduction.path), "exhibits": pages})
+
+
+def _page(exhibit: Exhibit, reproduction: Reproduction, alone: bool) -> Page | None:
+    """Write the page of an exhibit. One of many that runs do not suffice for is left out, and a line says so."""
+    from seqlra.paper.exhibit import write
+
+    try:
+        return write(exhibit, reproduction)
+    except SeqlraError as error:
+        if alone:
+            raise
+        print(f"{exhibit.name} is left out: {error}", file=sys.stderr)
+        return None
+
+
+def _train(workers: Workers, reproduction: Reproduction, work: Work) -> None:
+    """Train and measure what is left, and write the page of an exhibit each time that it changes."""
+    from seqlra.paper.exhibit import write
+
+    todo = Todo(reproduction, work)
+    if not workers.alone:
+        _train_by(workers, reproduction, work, todo)
+    for exhibit, cells, scale in work:
+        for group in reproduction.groups(cells, scale):
+            for members in reproduction.left(group.name, group.specs):
+                reproduction.train(group.name, members, todo.watching)
+                write(exhibit, reproduction)
+        exhibit.measure(reproduction, cells)
 
 
 def _train_by(workers: Workers, reproduction: Reproduction, work: Work, todo: Todo) -> None:

@@ -43,8 +43,16 @@ class Found:
 
     @cached_property
     def histories(self) -> list[list[dict[str, Any]]]:
-        """The rows of ``metrics.jsonl`` of each run."""
-        return [run.read_metrics() for run in self.runs]
+        """The rows of ``metrics.jsonl`` of each run; of one that diverged at once there may be none.
+
+        Raises:
+            SeqlraError: a run is finished but has none, as where it was taken over from a ``runs.jsonl``.
+        """
+        found = [run.read_metrics() for run in self.runs]
+        for run, rows in zip(self.runs, found, strict=True):
+            if not rows and run.result.exists():
+                raise SeqlraError(f"{run.path} has no curves (metrics.jsonl), only its result")
+        return found
 
     def figure(self, name: str) -> dict[str, Any]:
         """A figure of the results over the seeds: see `spread`."""
