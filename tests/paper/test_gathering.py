@@ -79,7 +79,14 @@ def test_sources_go_with_tables(seqlra: Run, name: str) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    ["", "no JSON", '{"run": "a"}', "[1]", '{"run": "../a", "config": {"a": 1}, "result": {"a": 1}}', '{"run": 1, "config": {}}'],
+    [
+        "",
+        "no JSON",
+        '{"run": "a"}',
+        "[1]",
+        '{"run": "../a", "config": {"a": 1}, "result": {"a": 1}}',
+        '{"run": 1, "config": {}}',
+    ],
 )
 def test_what_is_no_list_of_runs_is_refused_and_nothing_written(tmp_path: Path, lines: str) -> None:
     (tmp_path / "runs.jsonl").write_text(lines)
