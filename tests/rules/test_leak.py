@@ -365,9 +365,11 @@ def test_what_a_leak_learned_in_an_earlier_sweep_is_forgotten() -> None:
     graph = filled(TRAINED_GRAPHS["one trained leak"]())
     inputs, targets = batch_for(graph)
     rule = EndsLater(epsilon=1e-9, epsilon_output=0.9, skip=True, window=1)
-    update(graph, rule, as_rows(inputs), as_rows(targets))
+    backward = update(graph, rule, as_rows(inputs), as_rows(targets)).backward
     assert updates(graph)["weights.U"].abs().max() > 0
     assert all(updates(graph)[name].abs().max() == 0 for name in ("weights.W1", "leaks.a1"))
+    lower = next(leaks for leaks in backward.leaks if leaks is not None and leaks.shape[-1] == 7)
+    assert lower.abs().max() == 0
 
 
 def test_a_leak_without_an_error_stays() -> None:
