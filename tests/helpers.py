@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +30,16 @@ def filled(nodes: list[Input | Subgraph], seed: int = 1, stack: int | None = Non
     with torch.no_grad():
         for bias in graph.biases.values():
             bias.normal_(0, 0.3)
+        for logits in graph.leaks.values():  # away from where they started
+            logits.add_(torch.randn_like(logits))
     return graph
+
+
+def alpha_of(node: Subgraph, tensors: Mapping[str, Tensor]) -> Tensor:
+    """The leak of a subgraph, 1 if it has none; ``tensors`` have the logits of trained ones, as the state_dict does."""
+    if node.trained_leak is not None:
+        return tensors[f"leaks.{node.trained_leak}"].sigmoid()
+    return torch.tensor(node.leak or (1.0,))
 
 
 def skip_net(f: str = "tanh", g: str | None = None, loss: str = "log-penalty") -> list[Input | Subgraph]:

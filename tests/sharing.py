@@ -73,10 +73,14 @@ CASES: dict[str, tuple[Nodes, Rule]] = {
     "rnn, lra-fdbk": (rnn(), LRAFeedback(c1=0.05)),
     "rnn, lra-fdbk, learned": (rnn(across_time=True), LRAFeedback(c1=0.05, feedback="learned")),
     "rnn, lra-diff, leak": (rnn(across_time=True, leak=0.4), LRADiff(window=1)),
-    "rnn, backprop, masked": (rnn(across_time=True, output=masked("cross-entropy")), Backprop()),
+    "rnn, lra-fdbk, trained leaks": (rnn(leak=0.4, train_leak=True), LRAFeedback(c1=0.01)),
+    "rnn, backprop, masked": (
+        rnn(across_time=True, output=masked("cross-entropy"), leak=0.4, train_leak=True),
+        Backprop(),
+    ),
     "rnn, lra-fdbk, masked, sum": (rnn(output=masked("cross-entropy")), LRAFeedback(reduction="sum")),
     "rnn, dfa": (rnn(), DirectFeedbackAlignment()),
-    "rnn, rtrl": (elman(5, [6], 3, 4, leak=0.5), RTRL()),
+    "rnn, rtrl": (elman(5, [6], 3, 4, leak=0.5, train_leak=True), RTRL()),
 }
 
 

@@ -153,6 +153,7 @@ def test_sequences_of_unequal_lengths_are_each_asked_at_their_end(rule: str) -> 
         {"window": "full", "leak": 0.5},
         {"rule": "backprop", "window": 3},
         {"rule": "e-prop"},
+        {"rule": "rflo", "leak": 0.5, "train_leak": True},
     ],
     ids=str,
 )
@@ -164,6 +165,8 @@ def test_sequences_of_one_length_under_other_settings(given: dict[str, Any]) -> 
         if name in given:
             assert getattr(model._rule, name) == (None if given[name] == "full" else given[name])
     assert model.loss_curve_[-1] < model.loss_curve_[0]
+    moved = [name for name, logits in model.graph_.leaks.items() if logits.item() != 0]  # the logit of 0.5
+    assert moved == (["a"] if "train_leak" in given else [])
     assert np.allclose(model.predict_proba(x).sum(1), 1)
     model.partial_fit(x[:60], y[:60])
     assert model.n_iter_ == 9

@@ -32,7 +32,7 @@ class Diagnosis:
     stands on the way, backprop takes its derivative as 1.
 
     Attributes:
-        angle: between all updates of the network, weights and biases collectively, and backprop's.
+        angle: between all updates of the network, weights, biases and trained leaks collectively, and backprop's.
         angle_layers: the same for the parameters that one subgraph (all its steps) uses, by its name.
         angle_steps: over time, ``(*stack, T)``: between the parts of the updates that all hidden subgraphs of step t
             add, and the same parts of backprop's updates, before c1; None where no hidden subgraph has several steps.
@@ -150,6 +150,8 @@ def _layers(graph: Graph) -> dict[str, list[Tensor]]:
         used.update((graph.weights[connection.weight], None) for connection in layer.into)
         if layer.subgraph.bias is not None:
             used[graph.biases[layer.subgraph.bias]] = None
+        if layer.subgraph.trained_leak is not None:
+            used[graph.leaks[layer.subgraph.trained_leak]] = None
     return {name: list(used) for name, used in layers.items()}
 
 
@@ -158,15 +160,17 @@ def _angle_steps(ours: BackwardPass, backprop: BackwardPass) -> Tensor | None:
     forward, steps = ours.forward, _hidden_by_step(ours.graph)
     if len(steps) < 2 or type(ours.rule).hidden_updates is not Rule.hidden_updates:  # its updates have no steps
         return None
-    errors = [[each.all_rows(i) for i in range(len(each.errors))] for each in (ours, backprop)]
+    errors = [[(each.all_rows(i), each.leaks[i]) for i in range(len(each.errors))] for each in (ours, backprop)]
     products = []
     for of_step in steps:
         added = [Updates(torch.empty_like), Updates(torch.empty_like)]
         for updates, of_layers in zip(added, errors, strict=True):
             for i, step in of_step:
-                here, d = range(step, step + 1), of_layers[i]
+                here, (d, leaks) = range(step, step + 1), of_layers[i]
+                rows = forward.rows(here)
                 d = torch.zeros_like(forward.h[i]) if d is None else d
-                updates.add(forward, i, here, rows_of(d, forward.rows(here)))
+                leaks = None if leaks is None else rows_of(leaks, rows)
+                updates.add(forward, i, here, rows_of(d, rows), leaks=leaks)
         pairs = zip(*(updates.values() for updates in added), strict=True)
         products.append(_total(_products(one, other, ours.graph) for one, other in pairs))
     return angle(torch.stack(products, -3))

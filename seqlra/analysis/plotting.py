@@ -174,19 +174,19 @@ def _lines(
     label: str = "{}",
     styles: tuple[str, str] = ("-", "--"),
 ) -> None:
-    """A thin line for each name under ``key``, violet to yellow in the order of the list; biases in the other style."""
+    """A thin line for each name under ``key``, violet to yellow in their order; vectors in the other style."""
     names = list(dict.fromkeys(name for row in history for name in row.get(key, ())))
-    biases = [name for name in names if name.startswith("biases.")]
+    vectors = [name for name in names if name.startswith(("biases.", "leaks."))]
     for name in names:
-        alike = biases if name in biases else [other for other in names if other not in biases]
+        alike = vectors if name in vectors else [other for other in names if other not in vectors]
         color = colormaps["viridis"](0.9 * alike.index(name) / max(len(alike) - 1, 1))
 
         def value(row: Mapping[str, Any], name: str = name) -> float | None:
             found = row.get(key, {}).get(name)
             return None if found is None else factor * found
 
-        words = label.format(name.removeprefix("weights.").removeprefix("biases."))
-        _line(axes, history, value, color=color, lw=1.2, linestyle=styles[name in biases], label=words)
+        words = label.format(name.removeprefix("weights.").removeprefix("biases.").removeprefix("leaks."))
+        _line(axes, history, value, color=color, lw=1.2, linestyle=styles[name in vectors], label=words)
     if names:
         _legend_beside(axes)
 

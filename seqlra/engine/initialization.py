@@ -48,7 +48,7 @@ def initialize(
     rule: Rule | None = None,
     mirror_vectors: int = VECTORS,
 ) -> Graph:
-    """Fill the parameters of a graph in place and return it. Biases start at 0.
+    """Fill the parameters of a graph in place and return it. Biases start at 0, trained leaks where the list says.
 
     Numbers are drawn on the CPU in the order of the graph's list, so a seed gives the same network on every device.
     Feedback has its own stream, so a seed gives the same E under every weight initialization.
@@ -84,6 +84,7 @@ def initialize(
             _fill(graph.feedback, index, draw_feedback, _stream(own_seed, 1))
     for bias in graph.biases.values():
         bias.zero_()
+    graph.start_leaks()
     graph.weights.filled = True
     return graph
 

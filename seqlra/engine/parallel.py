@@ -134,8 +134,8 @@ class ParallelUpdate:
         self.graph, self.rule = graph, rule
         # direct feedback learns from rows, as weights do; other feedback from the whole updates of the weights
         self._direct = isinstance(rule, DirectFeedbackAlignment)
-        weights = [*graph.weights.values(), *graph.biases.values()]
-        self._summed = list(graph.parameters()) if self._direct else weights
+        trained = [parameter for held, _ in graph.trained for parameter in held.values()]
+        self._summed = list(graph.parameters()) if self._direct else trained
 
     @torch.no_grad()
     def __call__(self, inputs: Named, targets: Named) -> Outcome:

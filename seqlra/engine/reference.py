@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from seqlra.network.graph import Graph
+from seqlra.network.graph import Graph, over_units
 from seqlra.network.losses import LocalLoss, OutputLoss, asked
 from seqlra.network.subgraph import Connection, Subgraph
 from seqlra.rules.lra import LRADiff, LRAFeedback
@@ -36,6 +36,7 @@ def compute_update_direction(
     y = dict(targets)  # override top-level targets with correct targets from training data
     d: dict[str, Tensor] = {}  # dL_l(z^l, y^l)/dh^l, 0 for the samples at which the while loop ended
     sent: dict[str, Tensor] = {}  # what crosses the connections to the layers below: d, or the error e
+    da: dict[str, Tensor] = {}  # the derivative of the same loss by the logit a of a trained leak, sigmoid(a)
     active: dict[str, Tensor] = {}  # 1 for the samples with which the while loop went on
 
     for sweep in range(1 + (rule.window or 0)):  # with a window, again for every step that errors go back in time
@@ -64,10 +65,13 @@ def compute_update_direction(
             aligned = (loss < rule.threshold(node.is_output)) | (loss.eq(0) & rule.halts)
             active[node.name] = (~aligned).to(z[node.name].dtype).unsqueeze(-1)
             d[node.name], sent[node.name] = (
-                error * active[node.name] for error in _errors(rule, node, h[node.name], z[node.name], y[node.name])
+                error * active[node.name]
+                for error in _errors(graph, rule, node, h[node.name], z[node.name], y[node.name])
             )
+            if node.trained_leak is not None:
+                da[node.name] = _by_logit(graph, rule, node, h, z, z_star, y) * active[node.name]
 
-    return _update_direction(graph, rule, z_star, d, targets)
+    return _update_direction(graph, rule, z_star, d, da, targets)
 
 
 def _feedforward(
@@ -79,7 +83,7 @@ def _feedforward(
     z_star: dict[str, Tensor] = dict(inputs)
     for node in graph.subgraphs:
         h[node.name] = _pre_activation(graph, node, z_star)
-        z[node.name] = _output(node, h[node.name], z_star)
+        z[node.name] = _output(graph, node, h[node.name], z_star)
         z_star[node.name] = z[node.name] if node.g is None else node.g.g(z[node.name])
     return h, z, z_star
 
@@ -89,6 +93,7 @@ def _update_direction(
     rule: LRAFeedback | LRADiff,
     z_star: Mapping[str, Tensor],
     d: Mapping[str, Tensor],
+    da: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Calculate parameter update direction for layer l, comparing initial guess to target."""
@@ -101,6 +106,9 @@ def _update_direction(
                 total[f"weights.{read.weight}"] += share * _outer(z_star[read.source], d[node.name], graph, read)
             if node.bias is not None:
                 total[f"biases.{node.bias}"] += share * d[node.name].sum(0)
+            if node.trained_leak is not None:
+                leak = total[f"leaks.{node.trained_leak}"]
+                leak += share * over_units(da[node.name].sum(0), leak)
     for read in (read for node in graph.subgraphs for read in node.reads if read.diagonal):
         total[f"weights.{read.weight}"] = total[f"weights.{read.weight}"].diagonal().diag()
     return {name: normalize(update, rule.c1, tuple(range(update.dim()))) for name, update in total.items()}
@@ -123,15 +131,33 @@ def _without_step(node: Subgraph) -> str:
     return node.name.split("[")[0]
 
 
-def _errors(rule: LRAFeedback | LRADiff, node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _errors(
+    graph: Graph, rule: LRAFeedback | LRADiff, node: Subgraph, h: Tensor, z: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
     """``d = dL/dh``, and what crosses the connections below: d as in the paper, or with ``carry="error"`` the distance
     to the target over beta, ``e = dL/dz / beta``; then ``d = e * f'(h)``."""
     if rule.carry == "derivative" or node.f is None:
-        d = _error(node, h, z, y)
+        d = _error(graph, node, h, z, y)
         return d, d
     assert isinstance(node.loss, LocalLoss)
     e = node.loss.gradient(z, y) / rule.beta
-    return e * _derivative(node, h), e
+    return e * _derivative(graph, node, h), e
+
+
+def _by_logit(
+    graph: Graph,
+    rule: LRAFeedback | LRADiff,
+    node: Subgraph,
+    h: Mapping[str, Tensor],
+    z: Mapping[str, Tensor],
+    z_star: Mapping[str, Tensor],
+    y: Mapping[str, Tensor],
+) -> Tensor:
+    """``dL/da = dL/dz * alpha (1 - alpha) (f(h_t) - z_{t-1})``, with the target as it is; ``dL/dz`` is that of d."""
+    assert isinstance(node.loss, LocalLoss)
+    e = node.loss.gradient(z[node.name], y[node.name]) / (rule.beta if rule.carry == "error" else 1)
+    alpha = _alpha(graph, node)
+    return e * alpha * (1 - alpha) * (_f(node, h[node.name]) - z_star[_step_before(node)])
 
 
 def _displacement(
@@ -158,7 +184,7 @@ def _leaked(graph: Graph, node: Subgraph, delta: Mapping[str, Tensor]) -> Tensor
     after = next((n for n in graph.subgraphs if n.leak is not None and _step_before(n) == node.name), None)
     if after is None or after.name not in delta:
         return None
-    return delta[after.name] * (1 - delta[after.name].new_tensor(after.leak))
+    return delta[after.name] * (1 - _alpha(graph, after))
 
 
 def _target(
@@ -187,19 +213,20 @@ def _target(
         if isinstance(rule, LRADiff):
             if rule.form == "post":  # Lemma 1: y = z - beta * dL/dz
                 return z_bar - rule.beta * normalize(delta, rule.c2, norm_axes)
-            delta = delta * _derivative(node, h_bar)
+            delta = delta * _derivative(graph, node, h_bar)
         delta = normalize(delta, rule.c2, norm_axes)
 
         # Recalculate neural activities of subgraph
         h_bar = h_bar - rule.beta * delta
-        z_bar = _output(node, h_bar, z_star)
+        z_bar = _output(graph, node, h_bar, z_star)
         if not isinstance(rule, LRADiff) or rule.steps == 1:
             return z_bar
         seen = dict(z_star)
         seen[node.name] = z_bar if node.g is None else node.g.g(z_bar)
         for reader, _read in above:
             h_above = _pre_activation(graph, reader, seen)
-            d_bar[reader.name] = _error(reader, h_above, _f(reader, h_above), y[reader.name]) * active[reader.name]
+            error = _error(graph, reader, h_above, _f(reader, h_above), y[reader.name])
+            d_bar[reader.name] = error * active[reader.name]
         delta = _displacement(graph, rule, above, d_bar)
     return z_bar  # update variable holding target for subgraph below
 
@@ -231,19 +258,26 @@ def _f(node: Subgraph, h: Tensor) -> Tensor:
     return node.f.f(h) if node.f is not None else node.loss.f(h)  # type: ignore[union-attr]
 
 
-def _output(node: Subgraph, h: Tensor, z_star: Mapping[str, Tensor]) -> Tensor:
+def _alpha(graph: Graph, node: Subgraph) -> Tensor:
+    """The leak, fixed or trained."""
+    if node.trained_leak is not None:
+        return torch.sigmoid(graph.leaks[node.trained_leak])
+    return next(graph.parameters()).new_tensor(node.leak)
+
+
+def _output(graph: Graph, node: Subgraph, h: Tensor, z_star: Mapping[str, Tensor]) -> Tensor:
     """``z_t = f(h_t)``; of leaky units ``(1 - alpha) z_{t-1} + alpha f(h_t)``."""
     if node.leak is None:
         return _f(node, h)
-    alpha = h.new_tensor(node.leak)
+    alpha = _alpha(graph, node)
     return (1 - alpha) * z_star[_step_before(node)] + alpha * _f(node, h)
 
 
-def _derivative(node: Subgraph, h: Tensor) -> Tensor:
+def _derivative(graph: Graph, node: Subgraph, h: Tensor) -> Tensor:
     """``dz/dh = f'(h)``; of leaky units ``alpha f'(h)``."""
     assert node.f is not None
     derivative = node.f.derivative(h, node.f.f(h))
-    return derivative if node.leak is None else h.new_tensor(node.leak) * derivative
+    return derivative if node.leak is None else _alpha(graph, node) * derivative
 
 
 def _step_before(node: Subgraph) -> str:
@@ -255,9 +289,9 @@ def _loss(node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> Tensor:
     return node.loss.value(h if isinstance(node.loss, OutputLoss) else z, y)
 
 
-def _error(node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> Tensor:
+def _error(graph: Graph, node: Subgraph, h: Tensor, z: Tensor, y: Tensor) -> Tensor:
     """``dL/dh = dL/dz * f'(h)``; for an output, whose loss owns its f, at once."""
     if isinstance(node.loss, LocalLoss):
         assert node.f is not None
-        return node.loss.gradient(z, y) * _derivative(node, h)
+        return node.loss.gradient(z, y) * _derivative(graph, node, h)
     return node.loss.error(z, y)

@@ -149,7 +149,7 @@ class TracedUpdate(ABC):
             )
         self.graph, self.rule = graph, rule
         self._parameters = list(graph.parameters())
-        self._held = (graph.weights, graph.biases, graph.feedback, graph.rule_state, graph.unit_state)
+        self._held = (*(held for held, _ in graph.trained), graph.feedback, graph.rule_state, graph.unit_state)
 
     @abstractmethod
     def __call__(self, inputs: Named, targets: Named) -> Outcome | Step:

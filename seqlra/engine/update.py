@@ -15,7 +15,7 @@ from torch import Tensor
 from seqlra.engine.checks import check_first, demand_kinds
 from seqlra.errors import SeqlraError
 from seqlra.network.forward import ForwardPass
-from seqlra.network.graph import Graph, grad_of, on_diagonal
+from seqlra.network.graph import Graph, grad_of, on_diagonal, over_units
 from seqlra.network.losses import asked
 from seqlra.network.scalars import ones
 from seqlra.network.values import explained
@@ -134,8 +134,9 @@ class Updates(dict[Tensor, Tensor]):
         d: Tensor,
         rows: Selection | None = None,
         scale: float = 1.0,
+        leaks: Tensor | None = None,
     ) -> None:
-        """Add ``scale * source^T d`` and ``scale * sum d`` for these steps of a layer.
+        """Add ``scale * source^T d`` and ``scale * sum d`` for these steps of a layer, and ``scale * sum leaks``.
 
         Args:
             forward: has the outputs of the sources.
@@ -143,6 +144,7 @@ class Updates(dict[Tensor, Tensor]):
             d: their errors, ``(*stack, rows, units)``.
             rows: which rows of these steps ``d`` has; None: all of them.
             scale: a factor.
+            leaks: their `BackwardPass.leaks`.
         """
         graph, layer = forward.graph, forward.graph.layers[number]
         for connection in layer.into:
@@ -154,6 +156,9 @@ class Updates(dict[Tensor, Tensor]):
         if layer.subgraph.bias is not None:
             total, before = self._so_far(graph.biases[layer.subgraph.bias])
             _add_sum(total, d, scale, before)
+        if layer.subgraph.trained_leak is not None and leaks is not None:
+            total, before = self._so_far(graph.leaks[layer.subgraph.trained_leak])
+            _add_sum(total, over_units(leaks, total), scale, before)
 
     def _so_far(self, parameter: Tensor) -> tuple[Tensor, int]:
         """The update of a parameter, and the factor for its present value: 0 at its first use, then 1."""
@@ -181,10 +186,10 @@ def sums_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Update
     own = rule.hidden_updates(backward)
     for parameter, summed in (own or {}).items():
         updates[parameter] = where(parameter).copy_(summed).mul_(scale)
-    for i, (d, rows) in enumerate(zip(backward.errors, backward.rows, strict=True)):
+    for i, (d, rows, leaks) in enumerate(zip(backward.errors, backward.rows, backward.leaks, strict=True)):
         if d is not None and d.shape[-2] and (own is None or graph.layers[i].subgraph.is_output):
-            updates.add(backward.forward, i, range(graph.layers[i].steps), d, rows, scale)
-    for held, axes in ((graph.weights, 2), (graph.biases, 1)):
+            updates.add(backward.forward, i, range(graph.layers[i].steps), d, rows, scale, leaks)
+    for held, axes in graph.trained:
         for name, parameter in held.items():
             total = updates.get(parameter)
             if total is None:  # it had no part in any error
@@ -198,7 +203,7 @@ def sums_of(backward: BackwardPass, where: Callable[[Tensor], Tensor]) -> Update
 
 def normalize(graph: Graph, rule: Rule, updates: Mapping[Tensor, Tensor]) -> None:
     """Let the rule change the whole update of every parameter, in place."""
-    for held, axes in ((graph.weights, 2), (graph.biases, 1)):
+    for held, axes in graph.trained:
         for parameter in held.values():
             total = updates[parameter]
             normalized = rule.normalize_update(total, axes)

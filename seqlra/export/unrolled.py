@@ -101,7 +101,7 @@ class _Writer:
                 value = self._call(unit, value, subgraph.name)
         if subgraph.leak is not None:
             before = self.values[_before(self.layout.places[subgraph.name])]
-            value = before + self._leak(subgraph.leak) * (value - before)
+            value = before + self._leak(subgraph) * (value - before)
         self.values[self.layout.places[subgraph.name]] = value
 
     def finish(self, last: str, f: nn.Module | None) -> fx.GraphModule:
@@ -150,8 +150,15 @@ class _Writer:
             self.tensors[kind, name] = fx.Proxy(self.code.get_attr(attribute), self.tracer)
         return self.tensors[kind, name]
 
-    def _leak(self, leak: tuple[float, ...]) -> Value:
-        """A buffer of the module: the leak is fixed."""
+    def _leak(self, subgraph: Subgraph) -> Value:
+        """A fixed leak is a buffer of the module, a trained one the sigmoid of a parameter."""
+        leak, trained = subgraph.leak, subgraph.trained_leak
+        if trained is not None:
+            if ("leak", trained) not in self.tensors:
+                logits = self._tensor("leak_logit", trained, self.graph.leaks[trained])
+                self.tensors["leak", trained] = torch.sigmoid(logits)
+            return self.tensors["leak", trained]
+        assert leak is not None
         name = f"leak_{len(leak)}_{sorted({s.leak for s in self.graph.subgraphs if s.leak is not None}).index(leak)}"
         if ("leak", name) not in self.tensors:
             self.root.register_buffer(name, torch.tensor(leak).to(next(self.graph.parameters())))

@@ -16,8 +16,8 @@ from seqlra.optional import require
 def save_weights(graph: Graph, path: str | Path) -> None:
     """Write the tensors of a graph to a file, ``x.safetensors``, under the names that its ``state_dict`` has.
 
-    These are ``weights.W1`` ``(source units, units)``, ``biases.b1``, error weights such as ``feedback.E2``, and the
-    state of rules and units where there is one.
+    These are ``weights.W1`` ``(source units, units)``, ``biases.b1``, error weights such as ``feedback.E2``, the logits
+    of trained leaks such as ``leaks.a``, and the state of rules and units where there is one.
 
     Raises:
         SeqlraError: safetensors is not installed; the file cannot be written.

@@ -59,6 +59,7 @@ def elman(
     outputs_at: Sequence[int] | None = None,
     leak: float | Sequence[float] | None = None,
     recurrence: Literal["full", "diagonal"] = "full",
+    train_leak: bool = False,
 ) -> list[Input | Subgraph]:
     """The list of subgraphs of an Elman network unrolled over ``steps`` steps (Appendix B, eq. 12).
 
@@ -82,9 +83,12 @@ def elman(
             unit (then every layer has that many). None, as 1: no leak.
         recurrence: ``"diagonal"``: each unit reads its own last output and that of no other unit of its layer, so V is
             one weight a unit.
+        train_leak: train the leak, which is then ``sigmoid(a)`` and starts at ``leak``, in (0, 1): the logit a is a
+            parameter of each layer, one number or one for each unit.
 
     Raises:
-        SeqlraError: no layer, no step, outputs at no step or at steps that do not exist, or an unknown recurrence.
+        SeqlraError: no layer, no step, outputs at no step or at steps that do not exist, an unknown recurrence, or a
+            leak that is out of bounds.
     """
     hidden = _sizes(hidden)
     if whole("steps", steps) < 1 or not hidden:
@@ -102,7 +106,8 @@ def elman(
             back = f"F{n}" if across_time else None
             recurrent = Connection(f"{name}[{t - 1}]", f"V{n}", back, recurrence == "diagonal")
             reads = [Connection(below, f"W{n}", feedback), recurrent]
-            nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}", leak))
+            trained = f"a{n}" if train_leak else None
+            nodes.append(Subgraph(f"{name}[{t}]", units, reads, activation, discretizer, loss, f"b{n}", leak, trained))
             below, feedback = f"{name}[{t}]", f"E{n}"
         if t in asked:
             nodes.append(Subgraph(f"output[{t}]", outputs, [Connection(below, "U", feedback)], loss=output, bias="c"))

@@ -36,6 +36,7 @@ class ForwardPass:
     Attributes:
         h, z: for each layer of the graph, its pre-activations and outputs, ``(*stack, rows, units)``.
         u: for each layer ``f(h)``, which is z unless the layer leaks.
+        leaks: for each layer its leak, fixed ``(1 or units,)``, trained ``(*stack, 1, 1 or units)``; None: it has none.
         batch: the rows of one step.
         traces: by name, what the rule carried here from the chunk before, ``(*stack, batch, ...)``.
         traces_left: by name, what it carries on to the next; it puts that here.
@@ -64,11 +65,12 @@ class ForwardPass:
         for name, buffer in allocated.items():
             self._allocate(name, buffer, given.get(name))
         self._weights, self._biases = graph.weights, graph.biases
+        self.leaks = [_leak(graph, layer, like) for layer in graph.layers]
         self.h: list[Tensor] = []
         self.z: list[Tensor] = []
         self.u: list[Tensor] = []
-        for layer in graph.layers:
-            self._run(layer)
+        for layer, leak in zip(graph.layers, self.leaks, strict=True):
+            self._run(layer, leak)
 
     def source(self, connection: ConnectionInto, steps: range) -> Tensor:
         """The rows that these steps of a layer read over one of its connections (tokens: integers)."""
@@ -107,11 +109,11 @@ class ForwardPass:
             store[..., self.rows(range(block, block + 1)), :] = given[..., self.rows(range(nth, nth + 1)), :]
         self._store[name] = store
 
-    def _run(self, layer: Layer) -> None:
+    def _run(self, layer: Layer, leak: Tensor | None) -> None:
         """One layer: lines "Run feedforward pass" of Algorithm 2, for all its steps at once."""
         h = self._pre_activation(layer)
-        if layer.recurrent_connections or layer.subgraph.leak is not None:
-            self._through_time(layer, h)
+        if layer.recurrent_connections or leak is not None:
+            self._through_time(layer, h, leak)
             return
         z = self._f(layer, h)
         z_star = z if layer.subgraph.g is None else layer.subgraph.g.g(z)
@@ -145,9 +147,9 @@ class ForwardPass:
                 total += bias.unsqueeze(-2)
         return total
 
-    def _through_time(self, layer: Layer, h: Tensor) -> None:
+    def _through_time(self, layer: Layer, h: Tensor, leak: Tensor | None) -> None:
         """The recurrence, step after step, completing ``h`` in place: the only sequential part of LRA-fdbk."""
-        g, leak = layer.subgraph.g, layer.subgraph.leak
+        g = layer.subgraph.g
         z_star = self._store[layer.name][..., self.rows(layer.blocks), :]
         z = z_star if g is None else torch.empty_like(h)
         u = z if leak is None else torch.empty_like(h)
@@ -161,7 +163,7 @@ class ForwardPass:
             if leak is not None:
                 u[..., now, :] = z_now
                 before = self.rows(range(layer.first + step - 1, layer.first + step))
-                z_now = torch.lerp(self._store[layer.name][..., before, :], z_now, vector(leak, h))
+                z_now = torch.lerp(self._store[layer.name][..., before, :], z_now, leak)
             z[..., now, :] = z_now
             if g is not None:
                 z_star[..., now, :] = g.g(z_now)
@@ -178,6 +180,13 @@ def null_state(graph: Graph, batch: int) -> dict[str, Tensor]:
         name: like.new_zeros(*graph.stack, batch * len(buffer.inputs), buffer.units)
         for name, buffer in _stateful(graph).items()
     }
+
+
+def _leak(graph: Graph, layer: Layer, like: Tensor) -> Tensor | None:
+    leak, trained = layer.subgraph.leak, layer.subgraph.trained_leak
+    if trained is not None:
+        return graph.leaks[trained].sigmoid().unsqueeze(-2)
+    return None if leak is None else vector(leak, like)
 
 
 def _stateful(graph: Graph) -> dict[str, Buffer]:

@@ -25,7 +25,8 @@ class Graph(nn.Module):
 
     ``weights[name]`` is ``(*stack, source units, units)``, ``biases[name]`` ``(*stack, units)`` and
     ``feedback[name]`` ``(*stack, units, source units)``, a buffer, or a parameter where a rule learns it. All are zero
-    until `initialize` fills them. ``rule_state`` holds the state of a learning rule between updates, ``unit_state``
+    until `initialize` fills them. ``leaks[name]`` is ``(*stack, 1 or units)``, the logits of leaks that are trained,
+    which begin where the list says. ``rule_state`` holds the state of a learning rule between updates, ``unit_state``
     the state of the units besides weights (the ``slope`` of their f, where a rule anneals it); both are buffers.
 
     Args:
@@ -35,7 +36,7 @@ class Graph(nn.Module):
 
     Raises:
         SeqlraError: a name used twice, a source that does not come earlier, shared parameters whose
-            shapes differ, no output, an output that is read.
+            shapes (or first leaks) differ, no output, an output that is read.
     """
 
     unchecked = 3
@@ -44,7 +45,7 @@ class Graph(nn.Module):
     def __init__(self, nodes: Sequence[Input | Subgraph], stack: int | None = None) -> None:
         super().__init__()
         self.stack = () if stack is None else (stack,)
-        self.weights, self.biases = Tensors(trained=True), Tensors(trained=True)
+        self.weights, self.biases, self.leaks = Tensors(trained=True), Tensors(trained=True), Tensors(trained=True)
         self.feedback = Tensors(trained=False)
         self.rule_state, self.unit_state = Tensors(trained=False), Tensors(trained=False)
         self.nodes = _checked(nodes)
@@ -52,6 +53,7 @@ class Graph(nn.Module):
         self.subgraphs = tuple(node for node in self.nodes if isinstance(node, Subgraph))
         self._check_names()
         self._make_parameters()
+        self.start_leaks()
         self.layout = find_layers(self.nodes)
         self.routes: dict[Any, Any] = {}  # by rule, the routes of its errors (`seqlra.rules.routes`)
 
@@ -90,9 +92,22 @@ class Graph(nn.Module):
             if own.get(name) != tensor.shape:
                 has = f"has {tuple(own[name])}" if name in own else "does not have it"
                 raise SeqlraError(f"the list names {name} {tuple(tensor.shape)}; the graph to share with {has}")
-        alone.weights, alone.biases = self.weights, self.biases
+        alone.weights, alone.biases, alone.leaks = self.weights, self.biases, self.leaks
         alone.feedback, alone.rule_state, alone.unit_state = self.feedback, self.rule_state, self.unit_state
         return alone
+
+    @property
+    def trained(self) -> tuple[tuple[Tensors, int], ...]:
+        """What every rule trains, and how many axes of it belong to one model."""
+        return (self.weights, 2), (self.biases, 1), (self.leaks, 1)
+
+    @torch.no_grad()
+    def start_leaks(self) -> None:
+        """Set the leaks that are trained to where the list says that they begin."""
+        for subgraph in self.subgraphs:
+            if subgraph.trained_leak is not None:
+                logits = self.leaks[subgraph.trained_leak]
+                logits.copy_(logits.new_tensor(subgraph.leak).logit())
 
     @property
     def draws(self) -> bool:
@@ -154,6 +169,7 @@ class Graph(nn.Module):
             reads = ", ".join(f"{read.source} ({read.weight}{diagonal[read.diagonal]})" for read in s.reads)
             if s.leak is not None:
                 computes += f", leak {s.leak[0]:g}" + (f" to {s.leak[-1]:g}" if len(s.leak) > 1 else "")
+                computes += "" if s.trained_leak is None else f" at first, trained ({s.trained_leak})"
             line = f"{s.name}: {s.units} units ({computes}) reading {reads}"
             if layer.steps > 1:
                 line += f", and {layer.steps - 1} more steps"
@@ -189,6 +205,7 @@ class Graph(nn.Module):
     def _make_parameters(self) -> None:
         units = {node.name: node.units for node in self.nodes}
         is_input = {node.name for node in self.inputs}
+        first: dict[str, tuple[float, ...]] = {}
         for subgraph in self.subgraphs:
             for read in subgraph.reads:
                 shape = (units[read.source], subgraph.units)
@@ -199,6 +216,10 @@ class Graph(nn.Module):
                     self._declare(self.feedback, read.feedback, shape[::-1], read.diagonal)
             if subgraph.bias is not None:
                 self._declare(self.biases, subgraph.bias, (subgraph.units,))
+            if subgraph.trained_leak is not None and subgraph.leak is not None:
+                self._declare(self.leaks, subgraph.trained_leak, (len(subgraph.leak),))
+                if first.setdefault(subgraph.trained_leak, subgraph.leak) != subgraph.leak:
+                    raise SeqlraError(f"{subgraph.trained_leak!r} is shared by units whose leaks do not begin alike")
 
     def _declare(self, held: Tensors, name: str, shape: tuple[int, ...], diagonal: bool = False) -> None:
         if "." in name:
@@ -231,6 +252,11 @@ def _zeros(name: str, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape)
     except (RuntimeError, TypeError) as error:  # more than the memory, or than 64 bits can count
         raise SeqlraError(f"{name!r} of shape {shape} does not fit into memory; give fewer units") from error
+
+
+def over_units(update: Tensor, parameter: Tensor) -> Tensor:
+    """An update unit by unit ``(..., units)`` as that of a parameter: the sum over units that share one number."""
+    return update if update.shape[-1] == parameter.shape[-1] else update.sum(-1, keepdim=True)
 
 
 class Tensors(nn.Module, Mapping[str, Tensor]):

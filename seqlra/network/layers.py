@@ -202,7 +202,7 @@ def _alike(subgraph: Subgraph, places: dict[str, Place]) -> tuple[object, ...]:
     """What two neighboring steps must have in common to run as one."""
     block = places[subgraph.name][1]
     reads = tuple((places[r.source][0], places[r.source][1] - block, r.weight, r.feedback) for r in subgraph.reads)
-    return (reads, subgraph.f, subgraph.g, subgraph.loss, subgraph.bias, subgraph.leak)
+    return (reads, subgraph.f, subgraph.g, subgraph.loss, subgraph.bias, subgraph.leak, subgraph.trained_leak)
 
 
 def _buffers(nodes: Sequence[Input | Subgraph], places: dict[str, Place]) -> dict[str, Buffer]:

@@ -64,6 +64,7 @@ def _plain_subgraph(node: Subgraph) -> dict[str, Any]:
         "loss": [_kind(node.loss), node.loss.name],
         "bias": node.bias,
         "leak": None if node.leak is None else list(node.leak),
+        **({} if node.trained_leak is None else {"trained_leak": node.trained_leak}),
     }
 
 
@@ -82,6 +83,7 @@ def _subgraph(plain: Mapping[str, Any], own: Mapping[tuple[str, str], Own]) -> S
         _named(kind, name, own),
         plain["bias"],
         plain.get("leak"),  # files of networks without one may leave it out
+        plain.get("trained_leak"),
     )
 
 

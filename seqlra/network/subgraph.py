@@ -69,13 +69,15 @@ class Subgraph:
         loss: a local loss by name or your own `LocalLoss`; for an output its `OutputLoss` (or the name of
             one, such as ``"cross-entropy"``).
         bias: the name of its bias vector; names may be shared. None for no bias; by default its own.
-        leak: the share of ``f(h_t)`` in the output of a leaky unit, fixed, in (0, 1]; one number, or one for each unit.
+        leak: the share of ``f(h_t)`` in the output of a leaky unit, in (0, 1]; one number, or one for each unit.
             None, as 1: a unit without memory. An output has no leak. Neither have units with a ``g``: a state that is
             carried to the next step must be z itself, and others see only g(z).
+        trained_leak: the name of a parameter a, if the leak is trained: it is ``sigmoid(a)``, which stays in (0, 1),
+            and starts at ``leak``. Names may be shared by units that start alike. None: the leak is fixed.
 
     Raises:
         SeqlraError: unknown names, no units, nothing read, LWTA blocks that do not divide the units, a leak that is not
-            in (0, 1], or of units that cannot have one.
+            in (0, 1] (trained: in (0, 1)), or of units that cannot have one.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Subgraph:
     loss: LocalLoss | OutputLoss
     bias: str | None
     leak: tuple[float, ...] | None
+    trained_leak: str | None
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Subgraph:
         loss: str | LocalLoss | OutputLoss = "log-penalty",
         bias: str | None = "",
         leak: float | Sequence[float] | None = None,
+        trained_leak: str | None = None,
     ) -> None:
         is_output = isinstance(loss, OutputLoss) or loss in OUTPUT_LOSSES
         if is_output and (f is not None or g is not None):
@@ -114,6 +118,7 @@ class Subgraph:
             "loss": output_loss(loss) if is_output else local_loss(loss),  # type: ignore[arg-type]
             "bias": name if bias == "" else bias,
             "leak": _leak(name, units, leak),
+            "trained_leak": trained_leak,
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -123,6 +128,8 @@ class Subgraph:
             self.g.check(units)
         if self.leak is not None and (is_output or self.g is not None):
             raise SeqlraError(f"subgraph {name!r} has a leak, which goes with hidden units without a discretizer g")
+        if self.trained_leak is not None and (self.leak is None or 1 in self.leak):
+            raise SeqlraError(f"the leak of {name!r} is trained, so it must start in (0, 1), not at {leak}")
 
     @property
     def is_output(self) -> bool:

@@ -95,7 +95,7 @@ def _relative(node: Node) -> object:
         return node.units
     step = step_of(node.name)[1]
     reads = tuple((*_shifted(read.source, -(step or 0)), read.weight) for read in node.reads)
-    return node.units, reads, node.f, node.g, node.loss, node.bias
+    return node.units, reads, node.f, node.g, node.loss, node.bias, node.leak, node.trained_leak
 
 
 def _shifted(source: str, by: int) -> tuple[str, int | None]:

@@ -37,6 +37,8 @@ class BackwardPass:
         errors: by layer, ``d = dL/dh (*stack, rows, units)``; None where no error came.
         messages: by layer, what crosses the connections into it: in most cases the same.
         memory: the errors that cross the memory of units.
+        leaks: by layer, ``dL/da (*stack, rows, units)`` by the logit a of a trained leak, as if each unit had its own;
+            None: the layer has none.
         rows: by layer, which rows ``errors`` has; None: all of them.
         active: by layer ``(*stack, rows)``, 1 for the rows of ``errors`` with which the rule goes on, 0 where it
             halted; None: all.
@@ -59,6 +61,8 @@ class BackwardPass:
         self.errors: Messages = [None] * len(layers)
         self.messages: Messages = [None] * len(layers)
         self.memory = MemoryErrors(self)
+        trained = (layer.subgraph.trained_leak is not None for layer in layers)
+        self.leaks = [torch.zeros_like(h) if here else None for h, here in zip(forward.h, trained, strict=True)]
         self.rows: list[Selection | None] = [None] * len(layers)
         self.active: list[Tensor | None] = [None] * len(layers)
         self.targets: list[Tensor] = self._output_targets(targets)
@@ -191,7 +195,9 @@ class BackwardPass:
 
     def _hidden(self, i: int, route: ErrorRoute, before: Messages | None) -> None:
         """One layer: all its steps at once, in blocks, or on the whole walk one after another, the last first."""
-        layer = self.layers[i]
+        layer, leaks = self.layers[i], self.leaks[i]
+        if leaks is not None:  # of the sweep before
+            leaks.zero_()
         if not route.memory and all(c.reader == i or self._ended(c.reader) for c in route.connections):
             h = self.forward.h[i]
             self._set(i, h.new_empty(0, h.shape[-1]))
@@ -260,7 +266,13 @@ class BackwardPass:
         if route is not None and route.memory:
             layer.arrived = incoming
             incoming = self.memory.add_to(layer, incoming)
-        return None if incoming is None else self._demand_rows(i, len(steps), self.rule.error(layer, incoming))
+        if incoming is None:
+            return None
+        layer.dz = incoming
+        found = self._demand_rows(i, len(steps), self.rule.error(layer, incoming))
+        if (leaks := self.leaks[i]) is not None:
+            leaks[..., self.forward.rows(steps), :] = layer.dz * layer.leak_derivative
+        return found
 
     def _demand_rows(self, i: int, steps: int, found: Any) -> Any:
         """What a rule returned for steps of a layer, which torch would otherwise broadcast in silence."""

@@ -84,7 +84,8 @@ class Rule(ABC):
         """The error of a hidden layer, from the error that comes in.
 
         Args:
-            layer: its ``h``, ``z``, ``f``, ``derivative``, ``loss``; tensors are ``(*stack, rows, units)``.
+            layer: its ``h``, ``z``, ``f``, ``derivative``, ``loss``; tensors are ``(*stack, rows, units)``. Set its
+                ``dz``, from which a trained leak learns, if your error at z is another than ``incoming``.
             incoming: the sum over the connections out of it of ``error above @ feedback_matrix``, in the same shape;
                 what comes from the step after over the memory of the units (`has_memory`) is added.
 
@@ -112,7 +113,7 @@ class Rule(ABC):
 
     def memory(self, layer: LayerView) -> Tensor:
         """What an error is multiplied by when it crosses the memory of these rows to the step before,
-        ``dz_t/dz_{t-1}``: ``(units,)`` or ``(*stack, rows, units)``; of leaky units ``1 - leak``."""
+        ``dz_t/dz_{t-1}``: ``(1 or units,)`` or ``(*stack, 1 or rows, 1 or units)``; of leaky units ``1 - leak``."""
         assert layer.leak is not None
         return 1 - layer.leak
 

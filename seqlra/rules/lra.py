@@ -34,7 +34,7 @@ class _LRA(Windowed):
 
     Args:
         beta: step size of the displacement of a pre-activation.
-        c1: bound on the norm of the update of each weight matrix and each bias; None: no bound.
+        c1: bound on the norm of the update of each weight matrix, each bias and each trained leak; None: no bound.
         c2: bound on the norm of a displacement; None: no bound.
         c2_per: whether c2 bounds each sample's displacement or the whole mini-batch's.
         epsilon: a subgraph whose local loss is below this gets no update, nor does anything below it; 0: off.
@@ -94,7 +94,10 @@ class _LRA(Windowed):
         return layer.halt(active, d)
 
     def error(self, layer: LayerView, incoming: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Set the target ``y = f(h - beta * Normalize(displacement))`` and take ``dL(z, y)/dz * f'(h)``."""
+        """Set the target ``y = f(h - beta * Normalize(displacement))`` and take ``dL(z, y)/dz * f'(h)``.
+
+        A trained leak takes its step on the same local loss: from ``dL(z, y)/dz``, over beta with ``carry="error"``.
+        """
         z, y = layer.z, self.target(layer, incoming)
         e = layer.loss.gradient(z, y)
         if self.carry == "error":
@@ -102,6 +105,7 @@ class _LRA(Windowed):
         # all rows of a selection have an error, so only a threshold can halt them
         if self.epsilon > 0 or (self.halts and layer.rows.selection is None):
             e = layer.halt(self._active(layer, layer.loss.value(z, y)), e)
+        layer.dz = e
         if self.carry == "error" and not layer.final:
             return e  # which needs no f'
         d = e * layer.derivative

@@ -51,6 +51,7 @@ class MemoryErrors:
         total, sent, memory = self.totals[layer.number], self.sent[layer.number], self.backward.rule.memory(layer)
         assert total is not None
         assert sent is not None
+        one_row = memory.dim() == 1 or memory.shape[-2] == 1  # for all rows
         steps, rows = layer.rows.steps, self.backward.forward.rows
         assert steps is not None
         for step in reversed(steps):
@@ -62,7 +63,7 @@ class MemoryErrors:
                 now.copy_(rows_of(later, rows(range(first, first + 1))))
             if arrived is not None:
                 now.add_(rows_of(arrived, part))
-            torch.mul(now, memory if memory.dim() == 1 else rows_of(memory, part), out=rows_of(sent, here))
+            torch.mul(now, memory if one_row else rows_of(memory, part), out=rows_of(sent, here))
         return rows_of(total, rows(steps))
 
     def _following(self, number: int) -> Tensor | None:

@@ -9,7 +9,8 @@ a chunk the sum of these products does not depend on the order of summation. Wit
 
 so such a rule needs no traces, which would be as large as the weights, for every sample: it is one elementwise sum
 back through the chunk, and the usual product. `seqlra.rules.memory` computes ``total``, and a rule says what ``m`` is.
-Traces start at 0 with every chunk. With ``online`` they are carried over: one is made at the end of a chunk,
+A trained leak has ``dz/da``, by its logit a, in place of ``z' * source``. Traces start at 0 with every chunk. With
+``online`` they are carried over: one is made at the end of a chunk,
 
     p_T = (prod_t m_t) * p_0 + sum_s (prod_{t > s} m_t) * z'_s * source_s
 
@@ -32,7 +33,7 @@ from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import require
 from seqlra.rules.learned_feedback import LearnedFeedback
 from seqlra.rules.suited import Suited
-from seqlra.rules.traces import by_parameter, carried_in, carry_on, sources_of
+from seqlra.rules.traces import by_parameter, carried_in, carry_on, changes_of
 from seqlra.rules.views import ConnectionView, LayerView
 
 
@@ -109,25 +110,26 @@ class OnlineRule(LearnedFeedback):
             return None
         found = []
         for number, layer in enumerate(backward.graph.layers):
-            d = backward.errors[number]
             if not layer.subgraph.is_output:
-                read = sources_of(backward, number)
-                product = read.mT @ (torch.zeros_like(backward.forward.h[number]) if d is None else d)
+                view, d, leaks = backward.view(number), backward.errors[number], backward.leaks[number]
+                errors = [torch.zeros_like(view.h) if d is None else d, *([] if leaks is None else [leaks])]
+                changes = changes_of(view)
+                product = torch.cat([read.mT @ e for (_, read), e in zip(changes, errors, strict=True)], -2)
                 if self.has_memory(backward.graph, number):
-                    product = product + self._over_chunks(backward, number, read)
+                    product = product + self._over_chunks(view, changes)
                 found.append((layer, product))
         return by_parameter(backward.graph, found)
 
-    def _over_chunks(self, backward: BackwardPass, number: int, read: Tensor) -> Tensor:
+    def _over_chunks(self, view: LayerView, changes: list[tuple[Tensor, Tensor]]) -> Tensor:
         """What the errors of this chunk say of the steps before it, ``(*stack, sources, units)``; the trace goes on."""
-        view, name = backward.view(number), backward.graph.layers[number].name
+        backward, name = view.backward, view.graph.layers[view.number].name
         memory = view.by_step(self.memory(view).expand_as(view.h))
         from_here = memory.flip(-3).cumprod(-3).flip(-3)  # the product of the memory of a step and of all later ones
         later = torch.cat((from_here[..., 1:, :, :], torch.ones_like(memory[..., :1, :, :])), -3)
-        fresh = later * view.by_step(view.derivative)
-        trace = torch.einsum("...tbi,...tbj->...bij", view.by_step(read), fresh)
+        pairs = ((later * view.by_step(derivative), view.by_step(read)) for derivative, read in changes)
+        trace = torch.cat([torch.einsum("...tbi,...tbj->...bij", read, fresh) for fresh, read in pairs], -2)
         before = carried_in(backward, name, trace.shape[-2] * trace.shape[-1])
-        due, sent = torch.zeros_like(trace[..., 0, :, :]), backward.memory.sent[number]
+        due, sent = torch.zeros_like(trace[..., 0, :, :]), backward.memory.sent[view.number]
         if before is not None:
             before = before.view_as(trace)
             trace = torch.addcmul(trace, from_here[..., 0, :, :].unsqueeze(-2), before)

@@ -12,7 +12,7 @@ from seqlra.rules.online import OnlineRule
 @dataclass(frozen=True)
 class RFLO(OnlineRule):
     """RFLO: ``dV_ij = sum_t L_tj p_tij`` with the trace ``p_tij = (1 - leak) p_{t-1,ij} + leak f'(h_tj) z_{t-1,i}``
-    (its 1/tau is the leak), and the same for W and b.
+    (its 1/tau is the leak), and the same for W and b; of a trained leak ``p_tj = (1 - leak) p_{t-1,j} + dz_tj/da_j``.
 
     The recurrent weights have no part in the trace. ``L_t = d_output E`` comes through random weights. In one
     recurrent layer it is FA with window 0, and backprop with window 0 where feedback is exact.

@@ -71,7 +71,7 @@ def _find_routes(rule: Rule, graph: Graph) -> list[ErrorRoute | None]:
             connections = []
         readers = [found[c.reader] for c in connections if c.reader != i]
         lagged = any(is_lagged(graph, i, c) for c in connections)
-        row_by_row = len(connections) == 1 and connections[0].reader != i and not memory
+        row_by_row = len(connections) == 1 and connections[0].reader != i and layer.subgraph.leak is None and not memory
         row_by_row = row_by_row and connections[0].steps == range(layer.steps)
         row_by_row = row_by_row and connections[0].reader_steps == range(layers[connections[0].reader].steps)
         found[i] = ErrorRoute(

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from seqlra.network.graph import Graph
+from seqlra.network.graph import Graph, over_units
 from seqlra.network.layers import ConnectionOutOf
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.online import OnlineRule
@@ -83,6 +83,8 @@ def columns(graph: Graph) -> dict[Tensor, slice]:
             names.update(dict.fromkeys(graph.weights[c.weight] for c in layer.into))
             if layer.subgraph.bias is not None:
                 names[graph.biases[layer.subgraph.bias]] = None
+            if layer.subgraph.trained_leak is not None:
+                names[graph.leaks[layer.subgraph.trained_leak]] = None
     found, start = {}, 0
     for parameter in names:
         size = parameter[0].numel() if graph.stack else parameter.numel()
@@ -150,6 +152,9 @@ def _influence(
     if layer.subgraph.bias is not None:
         j[..., where[graph.biases[layer.subgraph.bias]]] += eye
     j *= derivative.unsqueeze(-1)
+    if layer.subgraph.trained_leak is not None:
+        logits = graph.leaks[layer.subgraph.trained_leak]
+        j[..., where[logits]] += view.leak_derivative.unsqueeze(-1) * over_units(eye, logits)
     before = at.get((layer.name, layer.first + step - 1), "")
     if view.leak is not None and before in known:
         j += (1 - view.leak).unsqueeze(-1) * known[before]

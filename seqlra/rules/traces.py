@@ -1,21 +1,22 @@
 """What traces are made of, and how they go on from chunk to chunk.
 
-All that a layer reads is one matrix, with a column for every source and a last one of 1 for the bias.
+All that a layer reads is one matrix, with a column for every source and a last one of 1 for the bias. A trained leak
+reads 1, too, but through a derivative of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from seqlra.errors import SeqlraError
 from seqlra.network.forward import TRACE
-from seqlra.network.graph import Graph
+from seqlra.network.graph import Graph, over_units
 from seqlra.network.layers import ConnectionInto, Layer
 from seqlra.rules.backward import BackwardPass
+from seqlra.rules.views import LayerView
 
 
 def source_of(backward: BackwardPass, connection: ConnectionInto, steps: range) -> Tensor:
@@ -38,6 +39,17 @@ def sources_of(backward: BackwardPass, number: int) -> Tensor:
     return torch.cat([each.expand(*stack, -1, -1) for each in found], -1)
 
 
+def changes_of(layer: LayerView) -> list[tuple[Tensor, Tensor]]:
+    """How the parameters of a layer change its output within a step: pairs of a derivative ``(*stack, rows, units)``
+    and of sources ``(*stack, rows, sources)``, whose products are ``dz/dparameter``, unit by unit. The first are
+    ``dz/dh`` and `sources_of`; the second, of a trained leak, ``dz/da`` by its logit and 1."""
+    read = sources_of(layer.backward, layer.number)
+    pairs = [(layer.derivative, read)]
+    if layer.subgraph.trained_leak is not None:
+        pairs.append((layer.leak_derivative, read.new_ones(*read.shape[:-1], 1)))
+    return pairs
+
+
 def carried_in(backward: BackwardPass, name: str, units: int) -> Tensor | None:
     """The trace that was carried here under that name, ``(*stack, batch, units)``; None: none was.
 
@@ -56,16 +68,17 @@ def carry_on(backward: BackwardPass, name: str, trace: Tensor) -> None:
 
 
 def by_parameter(graph: Graph, layers: Iterable[tuple[Layer, Tensor]]) -> dict[Tensor, Tensor]:
-    """Updates ``(*stack, sources, units)`` of layers, of the columns of `sources_of`, as those of the parameters."""
+    """Updates ``(*stack, sources, units)`` of layers, of all sources of `changes_of`, as those of the parameters."""
     found: dict[Tensor, Tensor] = {}
     for layer, update in layers:
-        parameters, ends = [graph.weights[connection.weight] for connection in layer.into], [0]
-        for weight in parameters:
-            ends.append(ends[-1] + weight.shape[-2])
-        parts = [update[..., start:end, :] for start, end in pairwise(ends)]
+        parameters = [graph.weights[connection.weight] for connection in layer.into]
+        sizes = [weight.shape[-2] for weight in parameters]
         if layer.subgraph.bias is not None:
             parameters.append(graph.biases[layer.subgraph.bias])
-            parts.append(update[..., -1, :])
-        for parameter, part in zip(parameters, parts, strict=True):
+        if layer.subgraph.trained_leak is not None:
+            parameters.append(graph.leaks[layer.subgraph.trained_leak])
+        sizes += [1] * (len(parameters) - len(sizes))
+        for parameter, rows in zip(parameters, update.split(sizes, -2), strict=True):
+            part = over_units(rows, parameter).reshape(parameter.shape)
             found[parameter] = found[parameter] + part if parameter in found else part
     return found

@@ -13,7 +13,7 @@ from seqlra.rules.backward import BackwardPass
 from seqlra.rules.base import require
 from seqlra.rules.online import OnlineRule, own_connections
 from seqlra.rules.rtrl import learning_signals
-from seqlra.rules.traces import by_parameter, carried_in, carry_on, sources_of
+from seqlra.rules.traces import by_parameter, carried_in, carry_on, changes_of
 from seqlra.rules.views import LayerView
 
 
@@ -28,8 +28,8 @@ class UORO(OnlineRule):
     variance. The update is ``sum_t (L_t s_t) theta_t``. For one recurrent layer.
 
     theta is as large as the weights, for every sample, and never made: it is a sum of ``d_s x_s``, of ``d = nu dz/dh``
-    and what the layer read, with a factor for each step s (`Thetas`). So the update is a product of errors and sources
-    as that of every other rule.
+    and what the layer read (of a trained leak ``nu dz/da`` and 1), with a factor for each step s (`Thetas`). So the
+    update is a product of errors and sources as that of every other rule.
     """
 
     name: ClassVar[str] = "uoro"
@@ -57,11 +57,11 @@ class UORO(OnlineRule):
             return {}
         nu = 1 - 2 * (torch.rand_like(view.h) < 0.5).to(view.h)
         s = torch.zeros_like(nu[..., forward.rows(range(1)), :])
-        sources, units = sources_of(backward, number), s.shape[-1]
-        before = carried_in(backward, layer.name, (1 + sources.shape[-1]) * units)
+        changes, units = [(nu * derivative, read) for derivative, read in changes_of(view)], s.shape[-1]
+        before = carried_in(backward, layer.name, (1 + sum(read.shape[-1] for _, read in changes)) * units)
         if before is not None:
             s, before = before[..., :units], before[..., units:]
-        theta = Thetas(view, nu * view.derivative, sources, before)
+        theta = Thetas(view, changes, before)
         for step in range(layer.steps):
             rows = forward.rows(range(step, step + 1))
             ahead = _ahead(backward.receiving(number, range(step, step + 1), backward.messages), s)
@@ -76,28 +76,36 @@ class UORO(OnlineRule):
 
 
 class Thetas:
-    """theta of every sample as factors of its parts: ``theta_t = factor_0 * theta_0 + sum_s factor_s * d_s x_s``.
+    """theta of every sample as factors of its parts: ``theta_t = factor_0 * theta_0 + sum_s factor_s * d_s x_s``, one
+    above the other for each of several pairs of d and x.
 
     Attributes:
         norm: that of theta as it is now, ``(*stack, batch, 1)``.
         fresh_norms: those of ``d_s x_s``, ``(*stack, batch, steps, 1)``.
     """
 
-    def __init__(self, layer: LayerView, d: Tensor, sources: Tensor, before: Tensor | None) -> None:
+    def __init__(self, layer: LayerView, changes: list[tuple[Tensor, Tensor]], before: Tensor | None) -> None:
         """Start from theta_0.
 
         Args:
             layer: all steps of the layer.
-            d, sources: of all its rows.
+            changes: pairs of d and x of all its rows.
             before: theta_0, ``(*stack, batch, sources * units)``; None: 0.
         """
-        self.d, self.x = (layer.by_step(each).transpose(-3, -2) for each in (d, sources))  # (*stack, batch, steps, .)
-        self.before = None if before is None else before.unflatten(-1, (self.x.shape[-1], self.d.shape[-1]))
-        self.norm, with_before = torch.zeros_like(self.d[..., 0, :1]), torch.zeros_like(self.d[..., :1])
-        if before is not None:
-            self.norm = before.norm(dim=-1, keepdim=True)
-            with_before = torch.einsum("...ti,...ij,...tj->...t", self.x, self.before, self.d).unsqueeze(-1)
-        self.products = torch.cat((with_before, (self.d @ self.d.mT) * (self.x @ self.x.mT)), -1)
+        self.pairs = [  # (*stack, batch, steps, .)
+            (layer.by_step(d).transpose(-3, -2), layer.by_step(x).transpose(-3, -2)) for d, x in changes
+        ]
+        units = self.pairs[0][0].shape[-1]
+        self.before = None if before is None else before.unflatten(-1, (-1, units))
+        self.norm = torch.zeros_like(self.pairs[0][0][..., 0, :1])
+        with_before = torch.zeros_like(self.pairs[0][0][..., :1])
+        if self.before is not None:
+            self.norm = self.before.flatten(-2).norm(dim=-1, keepdim=True)
+            parts = self.before.split([x.shape[-1] for _, x in self.pairs], -2)
+            for (d, x), part in zip(self.pairs, parts, strict=True):
+                with_before = with_before + torch.einsum("...ti,...ij,...tj->...t", x, part, d).unsqueeze(-1)
+        fresh = torch.stack([(d @ d.mT) * (x @ x.mT) for d, x in self.pairs]).sum(0)
+        self.products = torch.cat((with_before, fresh), -1)
         self.fresh_norms = self.products[..., 1:].diagonal(dim1=-2, dim2=-1).unsqueeze(-1).sqrt()
         self.factors = torch.zeros_like(self.products[..., 0, :])
         self.factors[..., 0] = 1
@@ -124,7 +132,8 @@ class Thetas:
         return self._sum("...bij", self.factors)
 
     def _sum(self, shape: str, factors: Tensor) -> Tensor:
-        fresh = torch.einsum(f"...bti,...btj->{shape}", self.x, factors[..., 1:].unsqueeze(-1) * self.d)
+        pairs = ((factors[..., 1:].unsqueeze(-1) * d, x) for d, x in self.pairs)
+        fresh = torch.cat([torch.einsum(f"...bti,...btj->{shape}", x, d) for d, x in pairs], -2)
         if self.before is None:
             return fresh
         return fresh + torch.einsum(f"...b,...bij->{shape}", factors[..., 0], self.before)

@@ -11,7 +11,6 @@ from seqlra.network.forward import rows_of
 from seqlra.network.graph import Graph
 from seqlra.network.layers import ConnectionInto, ConnectionOutOf
 from seqlra.network.losses import LocalLoss, OutputLoss
-from seqlra.network.scalars import vector
 from seqlra.network.subgraph import Subgraph
 from seqlra.network.units import Activation
 
@@ -85,6 +84,7 @@ class LayerView:
         messages: by layer of the graph, what crosses the connections into it.
         arrived: while `Rule.error` runs, the part of the error that comes in over the connections; None: none. The rest
             comes from the step after, over the unit's memory.
+        dz: the error ``dL/dz`` from which a trained leak learns: what came in, unless `Rule.error` sets another.
     """
 
     backward: BackwardPass
@@ -93,6 +93,7 @@ class LayerView:
     connections: tuple[ConnectionOutOf, ...] = ()
     messages: list[Tensor | None] | None = None
     arrived: Tensor | None = None
+    dz: Tensor | None = None
 
     @property
     def graph(self) -> Graph:
@@ -141,9 +142,14 @@ class LayerView:
 
     @property
     def leak(self) -> Tensor | None:
-        """The leak, ``(1,)`` or ``(units,)``; None: the units have no memory."""
-        leak = self.subgraph.leak
-        return None if leak is None else vector(leak, self.backward.forward.h[self.number])
+        """The leak, ``(1 or units,)``, or trained ``(*stack, 1, 1 or units)``; None: the units have no memory."""
+        return self.backward.forward.leaks[self.number]
+
+    @property
+    def leak_derivative(self) -> Tensor:
+        """``dz/da`` by the logit a of a trained leak, ``leak = sigmoid(a)``: ``leak (1 - leak) (f(h_t) - z_{t-1})``."""
+        assert self.leak is not None
+        return self.leak * (self.rows.of(self.backward.forward.u[self.number]) - self.z)  # u - z is (1 - leak) of that
 
     def output_at(self, h: Tensor) -> Tensor:
         """What the units would output at other pre-activations: ``f(h)``, of leaky units z with that in place of its

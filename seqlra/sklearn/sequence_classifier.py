@@ -32,6 +32,7 @@ class LRASequenceClassifier(LRAClassifier):
         window: how many steps errors go back over recurrent connections, or ``"full"``; None: what suits the rule.
         feedback: whether error weights are ``"fixed"`` or ``"learned"``; None: what suits the rule.
         leak: None, or the share of a new state, in (0, 1], of leaky units.
+        train_leak: whether the leak is trained, one for each layer, from ``leak`` on.
         loss, weight_init: the local loss and the first weights, by default those that suit recurrent networks.
 
     Attributes:
@@ -49,6 +50,7 @@ class LRASequenceClassifier(LRAClassifier):
         window: int | str | None = None,
         feedback: str | None = None,
         leak: float | None = None,
+        train_leak: bool = False,
         beta: float | None = None,
         rule_settings: Any = None,
         discretizer: str | Discretizer | None = None,
@@ -94,6 +96,7 @@ class LRASequenceClassifier(LRAClassifier):
         self.window = window
         self.feedback = feedback
         self.leak = leak
+        self.train_leak = train_leak
 
     def _settings(self) -> dict[str, Any]:
         given = {"feedback": self.feedback, "window": self.window}
@@ -119,6 +122,7 @@ class LRASequenceClassifier(LRAClassifier):
             across_time=getattr(learns, "window", None) != 0,
             outputs_at=None if self._ragged else [self.n_steps_],
             leak=self.leak,
+            train_leak=self.train_leak,
         )
 
     def _data(self, X: NDArray[Any], targets: NDArray[Any]) -> tuple[Any, ...]:

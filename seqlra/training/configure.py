@@ -144,6 +144,7 @@ def refuse_ignored(given: Collection[str], config: Config) -> None:
     needed = {
         "momentum": (optimizer in ("sgd", "rmsprop") or own.is_own(optimizer), "--optimizer sgd or rmsprop"),
         "weight_std": (net.weight_init == "gaussian", "--weight-init gaussian"),
+        "train_leak": (net.leak < 1, "--leak under 1"),
         "block_size": (competes, "--discretizer lwta, slwta or slwta-sampled"),
         "mirror_vectors": (net.feedback_init == "mirror", "--feedback-init mirror"),
         "max_words": (getattr(data, "tokens", None) == "words", "--tokens words"),

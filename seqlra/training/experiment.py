@@ -215,8 +215,13 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     net = config.network
     g = discretizer(net.discretizer, net.block_size)
     symbols = len(vocabulary)
-    options: dict[str, Any] = {"across_time": net.across_time, "leak": net.leak, "recurrence": net.recurrence}
+    options: dict[str, Any] = {"across_time": net.across_time, "recurrence": net.recurrence, **_leak(net)}
     return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss, **options)
+
+
+def _leak(net: Network) -> dict[str, Any]:
+    """What `elman` takes of the leak."""
+    return {"leak": net.leak, "train_leak": net.train_leak}
 
 
 def task_of(
@@ -276,7 +281,7 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
     data, net = config.data, config.network
     g = discretizer(net.discretizer, net.block_size)
     elman(
-        1, net.hidden, 1, 1, net.activation, g, net.loss, leak=net.leak
+        1, net.hidden, 1, 1, net.activation, g, net.loss, **_leak(net)
     )  # refuses units that make no sense before data is loaded
     sequences: GeneratedSequences | SequenceSplits
     if isinstance(data, Generated):
@@ -294,7 +299,7 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
         sequences = pixel_sequences(images, images.width if about.rows else 1)
     task = LabeledSequences(sequences, config.optimization.batch_size or 1, data.seed)
     options = {"activation": net.activation, "discretizer": g, "loss": net.loss, "across_time": net.across_time}
-    return task, task.elman(net.hidden, **options, leak=net.leak, recurrence=net.recurrence), None
+    return task, task.elman(net.hidden, **options, **_leak(net), recurrence=net.recurrence), None
 
 
 def _rows(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes, None]:

@@ -156,5 +156,5 @@ def _number(value: float | None) -> str:
 
 
 def _parameters(graph: Graph) -> int:
-    """How many numbers the network itself learns: weights and biases, not what a rule learns besides."""
-    return sum(parameter.numel() for held in (graph.weights, graph.biases) for parameter in held.values())
+    """How many numbers the network itself learns: weights, biases and leaks, not what a rule learns besides."""
+    return sum(parameter.numel() for held, _ in graph.trained for parameter in held.values())

@@ -63,6 +63,9 @@ class Network(Checked):
         Field(gt=0, le=1),
         Option("Leaky units: the share of f(h) in their output; 1: no memory.", NETWORK, tasks=("rnn",)),
     ] = 1.0
+    train_leak: Annotated[
+        bool, Option("Train the leak, one for each layer, from --leak on.", NETWORK, tasks=("rnn",))
+    ] = False
     recurrence: Annotated[
         Literal["full", "diagonal"],
         Option("full, or diagonal: a unit reads its own last output, one weight a unit.", NETWORK, tasks=("rnn",)),

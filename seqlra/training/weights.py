@@ -65,7 +65,7 @@ def graph_of(nodes: Sequence[Input | Subgraph], tensors: Mapping[str, Tensor], f
 
 @torch.no_grad()
 def take_weights(graph: Graph, run: RunDirectory, network: Network, vocabulary: Vocabulary | None) -> None:
-    """Start from the weights and biases that validation chose in another run, whatever rule trained it (Section 3.5).
+    """Start from the weights, biases and leaks that validation chose in another run of any rule (Section 3.5).
 
     Error weights stay those of the new run's seed.
 
@@ -87,8 +87,9 @@ def take_weights(graph: Graph, run: RunDirectory, network: Network, vocabulary: 
     if vocabulary is not None and run.vocabulary.exists() and vocabulary != read_vocabulary(run):
         raise SeqlraError(f"{run.path} learned another text, with another vocabulary: its weights mean nothing here")
     chosen = chosen_tensors(checkpoint.load(run.checkpoint, next(graph.parameters()).device), run.checkpoint)
-    own = {name: p for name, p in graph.named_parameters() if name.startswith(("weights.", "biases."))}  # not learned E
-    theirs = {name: tensor for name, tensor in chosen.items() if name.startswith(("weights.", "biases."))}
+    of_network = ("weights.", "biases.", "leaks.")  # not learned E
+    own = {name: p for name, p in graph.named_parameters() if name.startswith(of_network)}
+    theirs = {name: tensor for name, tensor in chosen.items() if name.startswith(of_network)}
     here, there = ({name: tuple(t.shape) for name, t in held.items()} for held in (own, theirs))
     for name in {**here, **there}:
         if here.get(name) != there.get(name):

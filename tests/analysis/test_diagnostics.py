@@ -202,6 +202,30 @@ class TestAngles:
         found = diagnose(update(graph, Backprop(), as_rows(inputs), as_rows(targets)))
         assert found.angle_layers["layer1"].item() == pytest.approx(0, abs=1e-3)
 
+    @pytest.mark.parametrize("leak", [0.3, (0.2, 0.9, 0.5, 0.35, 0.7)])
+    def test_trained_leaks_are_part_of_their_layer_and_of_every_step(self, leak: Any) -> None:
+        graph = filled(elman(4, [5], 3, 3, leak=leak, train_leak=True))
+        assert diagnose(one_step(graph, Backprop())[0]).angle_steps.max() < 1e-6  # type: ignore[union-attr]
+        step, inputs, targets = one_step(graph, LRAFeedback())
+        ours, found = {name: grad.clone() for name, grad in updates(graph).items()}, diagnose(step)
+        exact = update(graph, Backprop(), as_rows(inputs), as_rows(targets))
+        names = ["weights.W", "weights.V", "biases.b", "leaks.a"]
+        expected = by_arc_cosine(*([held[name] for name in names] for held in (ours, updates(graph))))
+        assert found.angle_layers["hidden"].item() == pytest.approx(expected, abs=1e-6)
+        assert "leaks.a" in found.update_norms
+        read = torch.cat([inputs["hidden[0]"], step.forward.z[0][:-6]])
+        read = torch.cat([as_rows(inputs)["x"], read, torch.ones(18, 1)], -1).unflatten(0, (3, 6))
+        by_step = []
+        for t in range(3):
+            added = []
+            for backward in (step.backward, exact.backward):
+                d, by_logit = (each[0].unflatten(0, (3, 6))[t] for each in (backward.errors, backward.leaks))  # type: ignore[union-attr]
+                by_logit = by_logit.sum(0) if isinstance(leak, tuple) else by_logit.sum().view(1)
+                added.append([read[t].T @ d, by_logit])
+            by_step.append(by_arc_cosine(*added))
+        assert found.angle_steps is not None
+        assert found.angle_steps.tolist() == pytest.approx(by_step, abs=1e-6)
+
     def test_a_slope_that_is_annealed_belongs_to_the_chain_rule(self) -> None:
         rule = SlopeAnnealing()
         graph = filled(small_mlp("sigmoid", "bernoulli"))

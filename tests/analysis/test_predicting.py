@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,9 @@ def test_a_recurrent_graph_runs_over_as_many_steps_as_there_are(steps: int) -> N
     assert torch.allclose(turned.transpose(0, 1), expected, atol=1e-12)
 
 
-def test_the_state_goes_on_where_it_was() -> None:
-    graph = filled(elman(3, [7, 5], 2, 4))
+@pytest.mark.parametrize("options", [{}, {"leak": 0.3, "train_leak": True}], ids=["no leak", "trained leaks"])
+def test_the_state_goes_on_where_it_was(options: Any) -> None:
+    graph = filled(elman(3, [7, 5], 2, 4, **options))
     whole, last = predict(graph, X, return_state=True)
     first, state = predict(graph, X[:, :6], return_state=True)
     second, end = predict(graph, X[:, 6:], state=state, return_state=True)
@@ -156,5 +158,8 @@ def test_a_graph_over_other_steps_is_refused_where_its_steps_differ() -> None:
     odd = [*elman(3, [7], 2, 4, outputs_at=[4])]
     odd[3] = seqlra.Input("x[2]", 3)
     odd[4] = seqlra.Subgraph("hidden[2]", 7, [seqlra.Connection("x[2]", "W")], "tanh", loss="l2", bias="b")
+    with pytest.raises(SeqlraError, match="the steps of 'hidden' differ"):
+        predict(filled(odd), X)
+    odd = [replace(n, leak=0.2) if n.name == "hidden[2]" else n for n in elman(3, [7], 2, 4, leak=0.3)]  # type: ignore[call-overload]
     with pytest.raises(SeqlraError, match="the steps of 'hidden' differ"):
         predict(filled(odd), X)

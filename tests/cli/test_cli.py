@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers import Run
 
+from seqlra import load
 from seqlra.errors import SeqlraError
 from seqlra.rules import LRAFeedback
 from seqlra.training.option import bound, hidden_sizes
@@ -188,6 +189,8 @@ BAD_TEXT = {
     "--dataset tiny_shakespeare --data-dir .": "tiny_shakespeare",
     "--discretizer lwta --hidden 30": "blocks of 4, which does not divide a layer of 30",
     "--rule hebb": "unknown rule 'hebb'",
+    "--train-leak": "--train-leak has an effect only with --leak under 1",
+    "--train-leak --leak 1": "--train-leak has an effect only with --leak under 1",
 }
 
 
@@ -229,6 +232,29 @@ def test_an_rnn_learns_its_text_resumes_and_writes(seqlra: Run, texts: Path) -> 
     assert written.stdout.startswith("the")
     assert len(written.stdout) == 3 + 40 + 1
     assert "cat sat on the mat" in seqlra("sample run --prompt the --length 100 --temperature 0").stdout
+
+
+def test_leaks_are_trained_resumed_and_taken_over(seqlra: Run, texts: Path) -> None:
+    net = "--text fine.txt --hidden 6,5 --streams 8 --unroll 5 --leak 0.5 --train-leak --rule backprop --threads 1"
+    whole = json.loads(seqlra(f"train rnn {net} --steps 8 --out whole --json").stdout)
+    assert whole["parameters"] == sum(p.numel() for p in load("whole").parameters())
+    leaks = {name: logits.item() for name, logits in load("whole").leaks.items()}
+    assert leaks.keys() == {"a1", "a2"}
+    assert all(abs(logit) > 1e-3 for logit in leaks.values())  # the logit of 0.5 is 0
+    assert seqlra(f"train rnn {net} --steps 4 --schedule constant --out parts").returncode == 0
+    assert seqlra("train rnn --resume parts --steps 8").returncode == 0
+    assert seqlra(f"train rnn {net} --steps 8 --schedule constant --out at-once").returncode == 0
+    same = zip(load("parts").state_dict().items(), load("at-once").state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for (_, one), other in same)
+    assert json.loads(seqlra("evaluate whole --json").stdout)["test_bpc"] == whole["test_bpc"]
+    assert seqlra("sample whole --length 5").returncode == 0
+    assert seqlra(f"train rnn {net} --steps 1 --lr 1e-12 --init-from whole --out on").returncode == 0
+    assert load("on").leaks["a1"].item() == pytest.approx(leaks["a1"], abs=1e-6)
+    fixed = seqlra(f"train rnn {net.replace('--train-leak', '')} --steps 1 --init-from whole --out no")
+    assert "leaks.a1 is (1,) there and missing here" in fixed.stderr
+    assert seqlra(f"train rnn {net} --steps 8 --seeds 2 --out stack").returncode == 0
+    stacked = load("stack/seed0").leaks
+    assert {name: logits.item() for name, logits in stacked.items()} == pytest.approx(leaks, abs=1e-4)
 
 
 def test_tokens_that_training_never_saw_are_counted(seqlra: Run, texts: Path) -> None:

@@ -288,12 +288,13 @@ def test_checkpoints_with_other_values(places: Run) -> None:
         "--beta 0.3 --set beta=0.2",
         "--feedback-init fan-out --mirror-vectors 20",
         "--max-words 7",
+        "--train-leak",
         "--dataset text-sample",
         "--data-dir .",
     ],
 )
 def test_options_that_would_be_ignored_are_refused(option: str, places: Run) -> None:
-    task = "rnn" if "words" in option or "data" in option else "mlp"
+    task = "rnn" if any(word in option for word in ("words", "data", "leak")) else "mlp"
     done = checked(places, f"train {task} {BASE[task]} {option} --out never")
     assert done.returncode == 1
     assert not Path("never").exists()

@@ -12,6 +12,7 @@ from helpers import as_rows, assert_same, batch_for, chain_over_time, filled, sk
 from typer.testing import CliRunner
 
 from seqlra import (
+    RFLO,
     Backprop,
     DifferenceTargetPropagation,
     DirectFeedbackAlignment,
@@ -21,6 +22,7 @@ from seqlra import (
     Rule,
     SeqlraError,
     SlopeAnnealing,
+    elman,
     initialize,
     mlp,
     update,
@@ -40,6 +42,7 @@ CASES: dict[str, tuple[Any, Rule, int | None]] = {
     "c2 off": (small_mlp, LRAFeedback(beta=0.3, c2=None), None),
     "over time": (lambda: chain_over_time(3), LRAFeedback(c2=0.4), None),
     "over time, backprop": (lambda: chain_over_time(3), Backprop(), None),
+    "over time, trained leaks in a stack": (lambda: elman(5, [7], 3, 3, leak=0.4, train_leak=True), RFLO(), 2),
     "a stack under DFA": (small_mlp, DirectFeedbackAlignment(), 3),
     "DTP, which learns": (small_mlp, DifferenceTargetPropagation(noise=0.0), None),
 }

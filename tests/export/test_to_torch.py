@@ -262,6 +262,21 @@ class TestAnyList:
         assert isinstance(module, fx.GraphModule)
         assert_same_over_time(module, graph, 4)
 
+    @pytest.mark.parametrize(("hidden", "leak"), [([6, 4], 0.3), ([6], [0.1, 0.9, 0.5, 0.2, 0.4, 0.7])])
+    def test_a_trained_leak_is_a_parameter(self, hidden: list[int], leak: Any) -> None:
+        graph = filled(elman(5, hidden, 3, 4, leak=leak, train_leak=True))
+        module = to_torch(graph)
+        assert isinstance(module, fx.GraphModule)
+        assert_same_over_time(module, graph, 4)
+        assert len(list(module.parameters())) == len(list(graph.parameters()))
+        out = module(torch.randn(BATCH, 4, 5), *(torch.zeros(BATCH, units) for units in hidden))[0]
+        out[..., 0].sum().backward()
+        for name, logits in graph.leaks.items():
+            exported = module.get_parameter(f"leak_logit_{name}")
+            torch.testing.assert_close(exported.data, logits.data)
+            assert exported.grad is not None
+            assert exported.grad.abs().max() > 0
+
     @pytest.mark.parametrize(
         "name", ["a skip to the output", "shared recurrent weights", "the layer below one step before"]
     )

@@ -15,9 +15,16 @@ from seqlra.export import load_weights, save_weights
 
 library: Any = pytest.importorskip("safetensors.torch", reason="no safetensors: pip install seqlra[export]")
 
+NETS = [
+    lambda: mlp(5, [12, 8], 3),
+    skip_net,
+    lambda: elman(5, [8, 4], 3, 3),
+    lambda: elman(5, [8, 4], 3, 3, leak=0.4, train_leak=True),
+]
+
 
 @pytest.mark.parametrize("stack", [None, 2])
-@pytest.mark.parametrize("nodes", [lambda: mlp(5, [12, 8], 3), skip_net, lambda: elman(5, [8, 4], 3, 3)])
+@pytest.mark.parametrize("nodes", NETS)
 def test_a_graph_comes_back_and_learns_alike(nodes: Any, stack: int | None, tmp_path: Path) -> None:
     graph = filled(nodes(), stack=stack)
     save_weights(graph, tmp_path / "net.safetensors")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import as_rows, assert_same, batch_for, filled, updates
+from helpers import alpha_of, as_rows, assert_same, batch_for, filled, updates
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -37,6 +37,12 @@ from seqlra.export import to_torch
 
 STEPS = 5
 LEAK = (0.2, 0.9, 0.5, 1.0, 0.35, 0.7)
+LEAKS: dict[str, Any] = {
+    "no leak": {},
+    "leak": {"leak": LEAK},
+    "trained leaks": {"leak": (0.2, 0.9, 0.5, 0.8, 0.35, 0.7), "train_leak": True},
+    "one trained leak": {"leak": 0.3, "train_leak": True},
+}
 
 
 def nodes(**options: Any) -> list[Input | Subgraph]:
@@ -56,13 +62,13 @@ def off_diagonal(matrix: Tensor) -> float:
     return float((matrix.detach() - matrix.detach().diagonal(dim1=-2, dim2=-1).diag_embed()).abs().max())
 
 
-@pytest.mark.parametrize("leak", [None, LEAK], ids=["no leak", "leak"])
-def test_the_gradient_is_that_of_one_weight_a_unit(leak: Any) -> None:
-    graph = filled(nodes(leak=leak))
+@pytest.mark.parametrize("leak", LEAKS)
+def test_the_gradient_is_that_of_one_weight_a_unit(leak: str) -> None:
+    graph = filled(nodes(**LEAKS[leak]))
     inputs, targets = batch_for(graph)
     own = {name: p.detach().clone().requires_grad_() for name, p in graph.named_parameters()}
     v = graph.weights["V"].detach().diagonal().clone().requires_grad_()
-    alpha, z, loss = torch.tensor(leak or (1.0,)), inputs["hidden[0]"], torch.zeros(())
+    alpha, z, loss = alpha_of(graph.subgraphs[0], own), inputs["hidden[0]"], torch.zeros(())
     for t in range(1, STEPS + 1):
         h = inputs[f"x[{t}]"] @ own["weights.W"] + z * v + own["biases.b"]
         z = (1 - alpha) * z + alpha * h.tanh()
@@ -74,10 +80,10 @@ def test_the_gradient_is_that_of_one_weight_a_unit(leak: Any) -> None:
     assert_same(run(graph, Backprop(reduction="sum"), (inputs, targets)), {**expected, "weights.V": v.grad.diag()})
 
 
-@pytest.mark.parametrize("leak", [None, LEAK], ids=["no leak", "leak"])
+@pytest.mark.parametrize("leak", LEAKS)
 @pytest.mark.parametrize("kind", [SnAp1, EProp])
-def test_traces_through_the_unit_alone_are_exact(kind: Any, leak: Any) -> None:
-    graph = filled(nodes(leak=leak))
+def test_traces_through_the_unit_alone_are_exact(kind: Any, leak: str) -> None:
+    graph = filled(nodes(**LEAKS[leak]))
     batch = batch_for(graph)
     exact = run(graph, RTRL(), batch)
     assert_same(exact, run(graph, Backprop(), batch))
@@ -87,7 +93,7 @@ def test_traces_through_the_unit_alone_are_exact(kind: Any, leak: Any) -> None:
 
 @pytest.mark.parametrize("rule", [LRAFeedback(c1=0.1), LRADiff(), LRAFeedback(window=2)], ids=["c1", "diff", "window"])
 def test_the_engine_gives_the_updates_of_the_reference(rule: Any) -> None:
-    graph = filled(nodes(leak=0.4))
+    graph = filled(nodes(leak=0.4, train_leak=True))
     inputs, targets = batch_for(graph)
     assert_same(run(graph, rule, (inputs, targets)), compute_update_direction(graph, rule, inputs, targets))
 

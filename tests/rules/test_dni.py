@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import as_rows, assert_same, batch_for, filled, updates
+from helpers import alpha_of, as_rows, assert_same, batch_for, filled, updates
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -21,6 +21,8 @@ GRAPHS: dict[str, Any] = {
     "one layer": lambda steps: elman(4, [UNITS], 3, steps, across_time=True),
     "two layers": lambda steps: elman(4, [UNITS, UNITS], 3, steps, across_time=True),
     "leak": lambda steps: elman(4, [UNITS], 3, steps, across_time=True, leak=LEAK),
+    "trained leaks": lambda steps: elman(4, [UNITS], 3, steps, across_time=True, leak=[0.4] * UNITS, train_leak=True),
+    "one trained leak": lambda steps: elman(4, [UNITS], 3, steps, across_time=True, leak=0.4, train_leak=True),
 }
 
 
@@ -33,7 +35,7 @@ def loss_of(
     graph: Graph, own: dict[str, Tensor], x: Sequence[Tensor], t: Sequence[Tensor], z: dict[str, Tensor]
 ) -> Any:
     """The summed loss over steps, and every state of the last step, by autograd."""
-    total, alpha = torch.zeros(()), torch.tensor(graph.subgraphs[0].leak or (1.0,))
+    total, alpha = torch.zeros(()), alpha_of(graph.subgraphs[0], own)
     for read, target in zip(x, t, strict=True):
         z = dict(z)
         for name in z:

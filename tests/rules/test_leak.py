@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
-from helpers import as_rows, assert_same, batch_for, filled, updates
+from helpers import alpha_of, as_rows, assert_same, batch_for, filled, updates
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -30,34 +31,37 @@ from seqlra.engine.recorded import RecordedUpdate
 from seqlra.engine.reference import compute_update_direction
 from seqlra.network.forward import ForwardPass
 from seqlra.rules.backward import BackwardPass
+from seqlra.rules.views import LayerView
 
 STEPS = 5
 PER_UNIT = [0.2, 0.9, 0.5, 1.0, 0.35, 0.7, 0.05]
+TRAINED = [0.2, 0.9, 0.5, 0.8, 0.35, 0.7, 0.05]
 
 
-def without_recurrence(leak: Any = PER_UNIT) -> list[Input | Subgraph]:
+def without_recurrence(leak: Any = PER_UNIT, trained: str | None = None) -> list[Input | Subgraph]:
     """Units that remember by their leak alone."""
     nodes: list[Input | Subgraph] = [Input("hidden[0]", 7)]
     for t in range(1, STEPS + 1):
         nodes += [
             Input(f"x[{t}]", 5),
-            Subgraph(f"hidden[{t}]", 7, [Connection(f"x[{t}]", "W")], "tanh", None, "l2", "b", leak),
+            Subgraph(f"hidden[{t}]", 7, [Connection(f"x[{t}]", "W")], "tanh", None, "l2", "b", leak, trained),
             Subgraph(f"output[{t}]", 3, [Connection(f"hidden[{t}]", "U", "E")], loss="cross-entropy", bias="c"),
         ]
     return nodes
 
 
-def split() -> list[Input | Subgraph]:
+def split(leak: Any = PER_UNIT, trained: str | None = None) -> list[Input | Subgraph]:
     """The steps of ``hidden`` are three layers: the first reads no state, the last two have a bias of their own."""
-    nodes = elman(5, [7], 3, STEPS, across_time=True, leak=PER_UNIT)
+    nodes = elman(5, [7], 3, STEPS, across_time=True, leak=leak, train_leak=trained is not None)
     changed = {
-        "hidden[1]": Subgraph("hidden[1]", 7, [Connection("x[1]", "W")], "tanh", None, "l2", "b", PER_UNIT),
+        "hidden[1]": Subgraph("hidden[1]", 7, [Connection("x[1]", "W")], "tanh", None, "l2", "b", leak, trained),
         **{
             f"hidden[{t}]": Subgraph(
                 f"hidden[{t}]",
                 7,
                 [Connection(f"x[{t}]", "W"), Connection(f"hidden[{t - 1}]", "V", "F")],
-                leak=PER_UNIT,
+                leak=leak,
+                trained_leak=trained,
                 loss="l2",
                 bias="b2",
             )
@@ -76,6 +80,19 @@ GRAPHS: dict[str, Any] = {
     "two leaks": lambda: [*without_recurrence()[:7], *without_recurrence(0.4)[7:]],
     "split": split,
 }
+TRAINED_GRAPHS: dict[str, Any] = {
+    "one trained leak": lambda: elman(5, [7, 6], 3, STEPS, across_time=True, leak=0.3, train_leak=True),
+    "trained leaks": lambda: elman(
+        5, [7], 3, STEPS, across_time=True, leak=TRAINED, train_leak=True, outputs_at=[2, STEPS]
+    ),
+    "trained leaks, no recurrence": lambda: without_recurrence(TRAINED, "a"),
+    "trained leaks, split": lambda: split(TRAINED, "a"),
+    "a fixed leak and a trained one": lambda: [
+        *without_recurrence(TRAINED)[:7],
+        *without_recurrence(TRAINED, "a")[7:],
+    ],
+}
+GRAPHS |= TRAINED_GRAPHS
 
 
 def by_autograd(
@@ -98,7 +115,7 @@ def by_autograd(
             if node.is_output or node.leak is None:
                 z[node.name, k] = h if node.is_output else h.tanh()
             else:
-                alpha = torch.tensor(node.leak)
+                alpha = alpha_of(node, own)
                 z[node.name, k] = (1 - alpha) * z[f"{name}[{int(number) - 1}]", k] + alpha * h.tanh()
         z[node.name, -1] = z[node.name, 0].detach()
     loss = sum(cross_entropy(z[name, window], target, reduction="sum") for name, target in targets.items())
@@ -128,7 +145,7 @@ def test_the_forward_pass_leaks(nodes: Any) -> None:
         h = sum(z[read.source] @ graph.weights[read.weight] for read in node.reads) + graph.biases[node.bias]
         name, _, number = node.name[:-1].partition("[")
         u = h.softmax(-1) if node.is_output else h.tanh()
-        alpha = 1 if node.leak is None else torch.tensor(node.leak)
+        alpha = alpha_of(node, graph.state_dict())
         z[node.name] = u if node.is_output else (1 - alpha) * z[f"{name}[{int(number) - 1}]"] + alpha * u
     expected = torch.cat([z[node.name] for node in graph.outputs])
     assert (graph(as_rows(inputs)) - expected).abs().max() < 1e-12
@@ -157,20 +174,21 @@ def test_the_engine_gives_the_updates_of_the_reference(
 
 @pytest.mark.parametrize("window", [0, 2, None])
 def test_with_exact_feedback_and_linear_units_lra_goes_where_bptt_goes(window: int | None) -> None:
-    graph = filled(elman(5, [7], 3, STEPS, "identity", across_time=True, leak=0.3))
+    graph = filled(elman(5, [7], 3, STEPS, "identity", across_time=True, leak=0.3, train_leak=True))
     graph.feedback["E"], graph.feedback["F"] = (graph.weights[w].detach().mT.clone() for w in ("U", "V"))
+    alpha = graph.leaks["a"].sigmoid().item()
     inputs, targets = batch_for(graph)
     update(graph, Backprop(window=window), as_rows(inputs), as_rows(targets))
     exact = {name: grad.clone() for name, grad in updates(graph).items()}
-    for name in ("weights.W", "weights.V", "biases.b"):  # the local loss has one factor dz/dh = leak of its own
-        exact[name] *= 0.3
+    for name in ("weights.W", "weights.V", "biases.b", "leaks.a"):  # e has one factor dz/dh = alpha of its own
+        exact[name] *= alpha
     update(graph, LRAFeedback(beta=1e-3, c2=None, window=window, carry="error"), as_rows(inputs), as_rows(targets))
     assert_same(updates(graph), exact, 1e-9)
 
 
 @pytest.mark.parametrize("window", [0, 2, None])
 def test_feedback_alignment_with_exact_feedback_is_backprop(window: int | None) -> None:
-    graph = filled(elman(5, [7, 7], 3, STEPS, across_time=True, leak=PER_UNIT))
+    graph = filled(elman(5, [7, 7], 3, STEPS, across_time=True, leak=TRAINED, train_leak=True))
     for e, w in (("E1", "W2"), ("E2", "U"), ("F1", "V1"), ("F2", "V2")):
         graph.feedback[e] = graph.weights[w].detach().mT.clone()
     inputs, targets = batch_for(graph)
@@ -181,13 +199,17 @@ def test_feedback_alignment_with_exact_feedback_is_backprop(window: int | None) 
 
 
 def test_dfa_sends_nothing_over_the_leak() -> None:
-    graph = Graph(elman(5, [7], 3, STEPS, leak=PER_UNIT)).double()
-    initialize(graph, 1, "gaussian", std=0.6, rule=DirectFeedbackAlignment())
+    graph, alpha = Graph(elman(5, [7], 3, STEPS, leak=TRAINED, train_leak=True)).double(), torch.tensor(TRAINED)
+    rule = DirectFeedbackAlignment(reduction="sum")
+    initialize(graph, 1, "gaussian", std=0.6, rule=rule)
     inputs, targets = batch_for(graph)
-    step = update(graph, DirectFeedbackAlignment(), as_rows(inputs), as_rows(targets))
-    d, h = step.backward.errors, step.forward.h
-    expected = d[1] @ graph.feedback["B-output-hidden"] * torch.tensor(PER_UNIT) * (1 - h[0].tanh().square())
-    assert (d[0] - expected).abs().max() < 1e-12
+    step = update(graph, rule, as_rows(inputs), as_rows(targets))
+    d, u = step.backward.errors, step.forward.h[0].tanh()
+    dz = d[1] @ graph.feedback["B-output-hidden"]
+    assert (d[0] - dz * alpha * (1 - u.square())).abs().max() < 1e-12
+    before = torch.cat([inputs["hidden[0]"], step.forward.z[0][: -len(inputs["hidden[0]"])]])
+    expected = (dz * alpha * (1 - alpha) * (u - before)).sum(0)
+    assert (updates(graph)["leaks.a"] - expected).abs().max() < 1e-12
 
 
 def test_an_output_at_the_last_step_teaches_every_step_over_the_leak() -> None:
@@ -208,23 +230,25 @@ def test_a_leak_of_one_is_no_leak(leak: Any) -> None:
     assert leaky.layers == plain.layers
 
 
-def test_models_of_a_stack_are_the_models_alone() -> None:
-    stacked = filled(GRAPHS["two layers"](), stack=2)
+@pytest.mark.parametrize("nodes", ["two layers", *TRAINED_GRAPHS])
+def test_models_of_a_stack_are_the_models_alone(nodes: str) -> None:
+    stacked = filled(GRAPHS[nodes](), stack=2)
     inputs, targets = batch_for(stacked)
     for rule in (LRAFeedback(carry="error"), LRAFeedback(window=1), Backprop()):
         update(stacked, rule, as_rows(inputs), as_rows(targets))
         together = updates(stacked)
         for s in range(2):
-            alone = filled(GRAPHS["two layers"]())
+            alone = filled(GRAPHS[nodes]())
             for name, p in alone.state_dict().items():
                 p.copy_(stacked.state_dict()[name][s])
             update(alone, rule, as_rows(inputs), as_rows(targets))
             assert_same({name: grad[s] for name, grad in together.items()}, updates(alone))
 
 
+@pytest.mark.parametrize("nodes", ["two layers", "one trained leak", "trained leaks, split"])
 @pytest.mark.parametrize("rule", [LRAFeedback(carry="error"), LRAFeedback(window=2), Backprop()])
-def test_a_recorded_update_is_the_update(rule: Any) -> None:
-    graph = filled(GRAPHS["two layers"]())
+def test_a_recorded_update_is_the_update(rule: Any, nodes: str) -> None:
+    graph = filled(GRAPHS[nodes]())
     recorded = RecordedUpdate(graph, rule)
     for _ in range(2):
         inputs, targets = batch_for(graph)
@@ -232,11 +256,16 @@ def test_a_recorded_update_is_the_update(rule: Any) -> None:
         replayed = {name: grad.clone() for name, grad in updates(graph).items()}
         update(graph, rule, as_rows(inputs), as_rows(targets))
         assert all(torch.equal(replayed[name], grad) for name, grad in updates(graph).items())
+        with torch.no_grad():
+            for logits in graph.leaks.values():  # the next mini-batch must see other leaks
+                logits.add_(1)
+    assert recorded.refused is None
 
 
-def test_two_chunks_are_one_sequence() -> None:
-    whole = filled(elman(5, [7, 7], 3, 2 * STEPS, leak=PER_UNIT))
-    chunk = whole.sharing(elman(5, [7, 7], 3, STEPS, leak=PER_UNIT))
+@pytest.mark.parametrize("options", [{"leak": PER_UNIT}, {"leak": TRAINED, "train_leak": True}])
+def test_two_chunks_are_one_sequence(options: Any) -> None:
+    whole = filled(elman(5, [7, 7], 3, 2 * STEPS, **options))
+    chunk = whole.sharing(elman(5, [7, 7], 3, STEPS, **options))
     rows, state = as_rows(batch_for(whole)[0]), {}
     x = rows.pop("x")
     state, found = rows, []
@@ -265,3 +294,100 @@ def test_what_cannot_leak() -> None:
     one = filled([n for n in without_recurrence() if "[0]" in n.name or "[1]" in n.name])
     with pytest.raises(SeqlraError, match="chains"):
         DifferenceTargetPropagation().setup(one)
+
+
+def test_a_trained_leak_starts_where_the_list_says_and_is_one_parameter_for_all_steps() -> None:
+    graph = Graph(elman(5, [7], 3, STEPS, leak=TRAINED, train_leak=True)).double()
+    two = Graph(elman(5, [7, 6], 3, STEPS, leak=0.3, train_leak=True), stack=2).double()
+    assert [name for name, _ in graph.named_parameters()][-1] == "leaks.a"
+    assert {name: tuple(p.shape) for name, p in two.leaks.items()} == {"a1": (2, 1), "a2": (2, 1)}
+    assert (graph.leaks["a"].sigmoid() - torch.tensor(TRAINED)).abs().max() < 1e-6  # it was single precision
+    filled_again = initialize(filled(elman(5, [7], 3, STEPS, leak=TRAINED, train_leak=True)), 2)
+    assert (filled_again.leaks["a"].sigmoid() - torch.tensor(TRAINED)).abs().max() < 1e-12
+    assert "leak 0.2 to 0.05 at first, trained (a)" in str(graph)
+    fixed = Graph(elman(5, [7], 3, STEPS, leak=TRAINED)).double()
+    assert fixed.state_dict().keys() == graph.state_dict().keys() - {"leaks.a"}
+    x, start = torch.randn(STEPS * 2, 5), torch.randn(2, 7)
+    initialize(graph, 1)
+    initialize(fixed, 1)
+    assert (graph({"x": x, "hidden": start}) - fixed({"x": x, "hidden": start})).abs().max() < 1e-12
+
+
+def test_training_finds_the_leaks_of_a_teacher() -> None:
+    nodes = elman(3, [7], 4, 8, output="gaussian", across_time=True, leak=0.5, train_leak=True)
+    teacher = filled(elman(3, [7], 4, 8, output="gaussian", leak=TRAINED))
+    x, start = torch.randn(8 * 60, 3), torch.zeros(60, 7)
+    targets = teacher({"x": x, "hidden": start})
+    graph = filled([replace(n, leak=[0.5] * 7) if isinstance(n, Subgraph) and n.leak else n for n in nodes])
+    with torch.no_grad():
+        for name in ("weights.W", "weights.V", "weights.U", "biases.b", "biases.c"):
+            graph.state_dict()[name].copy_(teacher.state_dict()[name])
+    optimizer = torch.optim.Adam(graph.leaks.values(), lr=0.1)
+    for _ in range(150):
+        update(graph, Backprop(), {"x": x, "hidden": start}, targets)
+        optimizer.step()
+    assert (graph.leaks["a"].sigmoid() - torch.tensor(TRAINED)).abs().max() < 0.01
+
+
+@dataclass(frozen=True)
+class WithoutMemory(LRAFeedback):
+    """A rule of one's own that skips and sends nothing over the leak."""
+
+    def has_memory(self, graph: Graph, number: int) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("nodes", TRAINED_GRAPHS.values(), ids=TRAINED_GRAPHS.keys())
+def test_a_leak_learns_from_the_rows_that_are_left(nodes: Any) -> None:
+    graph = filled(nodes())
+    inputs, targets = batch_for(graph)
+    for window in (0, 2):
+        found = []
+        for skip in (True, False):
+            rule = WithoutMemory(epsilon=1e-9, epsilon_output=0.9, skip=skip, window=window)
+            update(graph, rule, as_rows(inputs), as_rows(targets))
+            found.append({name: grad.clone() for name, grad in updates(graph).items()})
+        assert_same(*found)
+        assert all(grad.abs().max() > 0 for name, grad in found[0].items() if name.startswith("leaks"))
+
+
+class EndsLater(WithoutMemory):
+    """A rule that halts the whole upper layer in every sweep but the first."""
+
+    def error(self, layer: LayerView, incoming: Tensor) -> Any:
+        found = super().error(layer, incoming)
+        if layer.backward.sweep and layer.subgraph.name.startswith("hidden2"):
+            return layer.halt(torch.zeros(found.shape[:-1]), found)
+        return found
+
+
+def test_what_a_leak_learned_in_an_earlier_sweep_is_forgotten() -> None:
+    graph = filled(TRAINED_GRAPHS["one trained leak"]())
+    inputs, targets = batch_for(graph)
+    rule = EndsLater(epsilon=1e-9, epsilon_output=0.9, skip=True, window=1)
+    backward = update(graph, rule, as_rows(inputs), as_rows(targets)).backward
+    assert updates(graph)["weights.U"].abs().max() > 0
+    assert all(updates(graph)[name].abs().max() == 0 for name in ("weights.W1", "leaks.a1"))
+    lower = next(leaks for leaks in backward.leaks if leaks is not None and leaks.shape[-1] == 7)
+    assert lower.abs().max() == 0
+
+
+def test_a_leak_without_an_error_stays() -> None:
+    graph = filled(elman(5, [7], 3, STEPS, leak=TRAINED, train_leak=True))
+    inputs, targets = batch_for(graph)
+    update(graph, Backprop(), as_rows(inputs), as_rows(targets))
+    assert updates(graph)["leaks.a"].abs().max() > 0
+    update(graph, LRAFeedback(epsilon=100.0), as_rows(inputs), as_rows(targets))
+    assert updates(graph)["leaks.a"].abs().max() == 0
+
+
+def test_what_cannot_be_trained() -> None:
+    for leak in (None, 1, [1.0] * 7, PER_UNIT):
+        with pytest.raises(SeqlraError, match=r"is trained, so it must start in \(0, 1\)"):
+            elman(5, [7], 3, STEPS, leak=leak, train_leak=True)
+    with pytest.raises(SeqlraError, match="do not begin alike"):
+        Graph([*without_recurrence(0.3, "a")[:7], *without_recurrence(0.4, "a")[7:]])
+    with pytest.raises(SeqlraError, match="cannot hold a dot"):
+        Graph(without_recurrence(0.3, "a.b"))
+    with pytest.raises(SeqlraError, match=r"leaks\.a .*does not have it"):
+        Graph(without_recurrence(0.3)).sharing(without_recurrence(0.3, "a"))

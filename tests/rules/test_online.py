@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import as_rows, assert_same, batch_for, filled, updates
+from helpers import alpha_of, as_rows, assert_same, batch_for, filled, updates
 from torch import Tensor
 
 from seqlra import RFLO, RTRL, UORO, Backprop, EProp, FeedbackAlignment, Graph, SeqlraError, SnAp1, elman, mlp, update
@@ -18,17 +18,24 @@ from seqlra.rules import RULES
 from seqlra.rules.backward import BackwardPass
 from seqlra.rules.online import OnlineRule
 from seqlra.rules.rtrl import columns, influences
+from seqlra.rules.traces import changes_of
+from seqlra.rules.uoro import Thetas
 
 STEPS = 5
 PER_UNIT = (0.2, 0.9, 0.5, 1.0, 0.35, 0.7)
+TRAINED = (0.2, 0.9, 0.5, 0.8, 0.35, 0.7)
 GRAPHS: dict[str, Any] = {
     "no leak": lambda: elman(4, [6], 3, STEPS),
     "leak": lambda: elman(4, [6], 3, STEPS, leak=PER_UNIT),
     "two layers": lambda: elman(4, [6, 6], 3, STEPS, leak=PER_UNIT),
     "last output": lambda: elman(4, [6], 3, STEPS, leak=0.3, outputs_at=[2, STEPS]),
     "output each, feedback over time": lambda: elman(4, [5, 6], 3, STEPS, across_time=True, leak=0.3),
+    "trained leaks": lambda: elman(4, [6], 3, STEPS, leak=TRAINED, train_leak=True),
+    "one trained leak": lambda: elman(4, [6], 3, STEPS, leak=0.3, train_leak=True, outputs_at=[2, STEPS]),
+    "trained leaks, two layers": lambda: elman(4, [6, 6], 3, STEPS, leak=TRAINED, train_leak=True),
+    "one trained leak each": lambda: elman(4, [5, 6], 3, STEPS, leak=0.3, train_leak=True),
 }
-ONE_LAYER = [name for name in GRAPHS if name not in ("two layers", "output each, feedback over time")]
+ONE_LAYER = [name for name, nodes in GRAPHS.items() if "hidden[0]" in {node.name for node in nodes()}]
 
 
 def run(graph: Graph, rule: Any, batch: Any) -> dict[str, Tensor]:
@@ -48,13 +55,13 @@ def diagonal(nodes: list[Input | Subgraph]) -> Graph:
     return graph
 
 
-def leak_alone() -> list[Input | Subgraph]:
+def leak_alone(leak: Any = PER_UNIT, trained: str | None = None) -> list[Input | Subgraph]:
     """Units that remember by their leak, without recurrent weights."""
     nodes: list[Input | Subgraph] = [Input("hidden[0]", 6)]
     for t in range(1, STEPS + 1):
         nodes += [
             Input(f"x[{t}]", 4),
-            Subgraph(f"hidden[{t}]", 6, [Connection(f"x[{t}]", "W")], "tanh", None, "l2", "b", PER_UNIT),
+            Subgraph(f"hidden[{t}]", 6, [Connection(f"x[{t}]", "W")], "tanh", None, "l2", "b", leak, trained),
             Subgraph(f"output[{t}]", 3, [Connection(f"hidden[{t}]", "U", "E")], loss="cross-entropy", bias="c"),
         ]
     return nodes
@@ -83,7 +90,7 @@ class TestRTRL:
                     h = sum(z[read.source] @ own[id(graph.weights[read.weight])] for read in node.reads)
                     u = (h + own[id(graph.biases[str(node.bias)])]).tanh()
                     name, step = node.name[:-1].split("[")
-                    alpha = torch.tensor(node.leak or (1.0,))
+                    alpha = alpha_of(node, {name: own[id(p)] for name, p in graph.named_parameters() if id(p) in own})
                     z[node.name] = (1 - alpha) * z[f"{name}[{int(step) - 1}]"] + alpha * u
             return tuple(z[node.name] for node in graph.subgraphs if not node.is_output)
 
@@ -103,14 +110,15 @@ class TestRTRL:
             assert_same(run(graph, rule, (tokens, targets)), run(graph, rule, (vectors, targets)))
 
 
+@pytest.mark.parametrize("leak", [(PER_UNIT, None), (TRAINED, "a"), (0.3, "a")], ids=["fixed", "trained", "one"])
 @pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1])
-def test_with_the_leak_alone_every_trace_is_exact(kind: Any) -> None:
-    graph = filled(leak_alone())
+def test_with_the_leak_alone_every_trace_is_exact(kind: Any, leak: Any) -> None:
+    graph = filled(leak_alone(*leak))
     batch = batch_for(graph)
     assert_same(run(graph, kind(feedback="exact"), batch), run(graph, RTRL(), batch))
 
 
-@pytest.mark.parametrize("nodes", ["no leak", "leak", "last output"])
+@pytest.mark.parametrize("nodes", ["no leak", "leak", "last output", "trained leaks", "one trained leak"])
 def test_snap_1_is_rtrl_where_the_recurrence_is_diagonal(nodes: str) -> None:
     graph = diagonal(GRAPHS[nodes]())
     batch = batch_for(graph)
@@ -123,6 +131,7 @@ def test_snap_1_is_rtrl_where_the_recurrence_is_diagonal(nodes: str) -> None:
 @pytest.mark.parametrize("kind", [RFLO, EProp])
 def test_rflo_is_window_0_where_the_leak_is_exact(kind: Any, feedback: str) -> None:
     lists = [elman(4, [6], 3, STEPS, across_time=True, leak=leak) for leak in (None, PER_UNIT)]
+    lists.append(elman(4, [6], 3, STEPS, across_time=True, leak=TRAINED, train_leak=True))
     for nodes in (*lists, elman(4, [6, 5], 3, STEPS, outputs_at=[1, STEPS])):
         graph = filled(nodes)
         batch = batch_for(graph)
@@ -145,12 +154,15 @@ def by_traces(
             v = graph.weights[f"V{n}"]
             h = read @ graph.weights[f"W{n}"] + z[n] @ v + graph.biases[f"b{n}"]
             node = next(node for node in graph.subgraphs if node.name == f"hidden{n}[{t}]")
-            alpha = torch.tensor(node.leak or (1.0,))
+            alpha = alpha_of(node, graph.state_dict())
             derivative[n] = alpha * (1 - h.tanh() ** 2)
             memory = 1 - alpha + (derivative[n] * v.diagonal() if rule.name == "snap-1" else 0)
             for name, source in sources.items():
                 past = traces.get(name, torch.zeros(()))
                 traces[name] = memory.unsqueeze(-2) * past + source.unsqueeze(-1) * derivative[n].unsqueeze(-2)
+            past = traces.get(f"leaks.a{n}", torch.zeros(()))
+            fresh = alpha * (1 - alpha) * (h.tanh() - z[n])
+            traces[f"leaks.a{n}"] = memory.unsqueeze(-2) * past + fresh.unsqueeze(-2)
             z[n] = read = (1 - alpha) * z[n] + alpha * h.tanh()
         if f"output[{t}]" not in targets:
             continue
@@ -160,16 +172,18 @@ def by_traces(
         for n, above in zip(reversed(layers), ["U", "W2"], strict=False):
             e = {"U": "E" if n == "" else "E2", "W2": "E1"}[above]
             signal = d @ (graph.weights[above].T if rule.feedback == "exact" else graph.feedback[e])
-            for name in (f"weights.W{n}", f"weights.V{n}", f"biases.b{n}"):
+            for name in {f"weights.W{n}", f"weights.V{n}", f"biases.b{n}", f"leaks.a{n}"} & total.keys():
                 product = (signal.unsqueeze(-2) * traces[name]).sum(0)
-                total[name] += product.view_as(total[name])
+                total[name] += product.sum() if total[name].numel() == 1 else product.view_as(total[name])
             d = signal * derivative[n]
     return total
 
 
 @pytest.mark.parametrize("feedback", ["exact", "fixed"])
 @pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1])
-@pytest.mark.parametrize("nodes", ["no leak", "leak", "two layers", "last output"])
+@pytest.mark.parametrize(
+    "nodes", [name for name, nodes in GRAPHS.items() if {node.units for node in nodes()} == {3, 4, 6}]
+)
 def test_the_sum_back_through_the_chunk_is_that_of_traces_forward_in_time(nodes: str, kind: Any, feedback: str) -> None:
     graph = filled(GRAPHS[nodes]())
     inputs, targets = batch_for(graph)
@@ -196,25 +210,41 @@ def test_the_mean_of_uoro_is_rtrl(nodes: str) -> None:
         assert error.norm() < 0.3 * expected.norm() + 1e-12, name  # the draws say something
 
 
+@pytest.mark.parametrize("start", [False, True], ids=["from 0", "carried"])
+def test_the_norms_of_theta_are_those_of_what_it_stands_for(start: bool) -> None:
+    graph = filled(GRAPHS["trained leaks"]())
+    inputs, targets = batch_for(graph)
+    view = BackwardPass(UORO(), ForwardPass(graph, as_rows(inputs)), as_rows(targets)).view(0)
+    changes = changes_of(view)
+    assert [read.shape[-1] for _, read in changes] == [4 + 6 + 1, 1]
+    theta = Thetas(view, changes, torch.randn(6, 12 * 6) if start else None)
+    for step in range(STEPS):
+        rho0, rho1 = torch.rand(6, 1) + 0.5, torch.rand(6, 1) + 0.5
+        theta.add(step, rho0, rho1)
+        assert (theta.norm.squeeze(-1) - theta.now().flatten(-2).norm(dim=-1)).abs().max() < 1e-10
+
+
 @pytest.mark.parametrize("rule", [RFLO(), EProp(), SnAp1(), RTRL(), UORO()], ids=lambda rule: rule.name)
 class TestEveryRule:
     """Stacks, recorded updates, learned feedback, refusals."""
 
-    def test_models_of_a_stack_are_the_models_alone(self, rule: Any) -> None:
-        stacked = filled(GRAPHS["leak"](), stack=2)
+    @pytest.mark.parametrize("nodes", ["leak", "trained leaks", "one trained leak"])
+    def test_models_of_a_stack_are_the_models_alone(self, rule: Any, nodes: str) -> None:
+        stacked = filled(GRAPHS[nodes](), stack=2)
         batch = batch_for(stacked)
         torch.manual_seed(3)
         together = run(stacked, rule, batch)
         for s in range(0 if rule.name == "uoro" else 2):  # whose models draw side by side
-            alone = filled(GRAPHS["leak"]())
+            alone = filled(GRAPHS[nodes]())
             with torch.no_grad():
                 for name, p in alone.state_dict().items():
                     p.copy_(stacked.state_dict()[name][s])
             assert_same({name: grad[s] for name, grad in together.items()}, run(alone, rule, batch))
         assert together["weights.V"].shape == (2, 6, 6)
 
-    def test_a_recorded_update_is_the_update(self, rule: Any) -> None:
-        graph = filled(GRAPHS["leak"]())
+    @pytest.mark.parametrize("nodes", ["leak", "trained leaks"])
+    def test_a_recorded_update_is_the_update(self, rule: Any, nodes: str) -> None:
+        graph = filled(GRAPHS[nodes]())
         recorded = RecordedUpdate(graph, rule)
         for seed in range(2):
             inputs, targets = batch_for(graph)
@@ -232,7 +262,7 @@ class TestEveryRule:
             update(graph, rule, torch.randn(2, 5), torch.tensor([0, 1]))
 
     def test_the_sum_is_the_mean_times_the_predictions(self, rule: Any) -> None:
-        graph = filled(GRAPHS["last output"]())
+        graph = filled(GRAPHS["one trained leak"]())
         batch = batch_for(graph)
         torch.manual_seed(1)
         mean = run(graph, rule, batch)
@@ -294,14 +324,18 @@ def in_chunks(whole: Graph, make: Any, rule: Any, lengths: list[int], batch: Any
 
 @pytest.mark.parametrize("kind", [RFLO, EProp, SnAp1, RTRL])
 @pytest.mark.parametrize("lengths", [[1] * STEPS, [2, 3], [STEPS]], ids=["steps", "uneven", "whole"])
+@pytest.mark.parametrize("train", [False, True], ids=["fixed", "trained"])
 @pytest.mark.parametrize(
     ("hidden", "leak"), [([6], None), ([6], PER_UNIT), ([5, 6], 0.3)], ids=["no leak", "leak", "two layers"]
 )
 def test_the_length_of_a_chunk_does_not_matter_at_frozen_weights(
-    hidden: list[int], leak: Any, lengths: list[int], kind: Any
+    hidden: list[int], leak: Any, lengths: list[int], kind: Any, train: bool
 ) -> None:
+    if train:
+        leak = TRAINED if leak == PER_UNIT else leak or 0.4
+
     def make(steps: int) -> list[Input | Subgraph]:
-        return elman(4, hidden, 3, steps, leak=leak)
+        return elman(4, hidden, 3, steps, leak=leak, train_leak=train)
 
     graph = filled(make(STEPS))
     batch, whole = batch_for(graph), Backprop(reduction="sum") if kind is RTRL else kind(reduction="sum")
@@ -316,7 +350,7 @@ def test_a_weight_that_is_read_twice_gets_both_updates(kind: Any) -> None:
         reads = [Connection(f"x[{t}]", "W"), Connection(f"y[{t}]", "W")]
         nodes += [
             *(Input(read.source, 4) for read in reads),
-            Subgraph(f"hidden[{t}]", 6, reads, "tanh", None, "l2", "b", PER_UNIT),
+            Subgraph(f"hidden[{t}]", 6, reads, "tanh", None, "l2", "b", TRAINED, "a"),
             Subgraph(f"output[{t}]", 3, [Connection(f"hidden[{t}]", "U", "E")], loss="cross-entropy", bias="c"),
         ]
     graph = filled(nodes)
@@ -344,8 +378,10 @@ class TestOnline:
         update(graph, made, {**inputs, **zero}, targets)
         assert_same(found, updates(graph))
 
-    def test_a_stack_and_a_recording_carry_alike(self, rule: Any) -> None:
-        stacked, made = filled(elman(4, [6], 3, 2, leak=PER_UNIT), stack=2), rule(online=True)
+    @pytest.mark.parametrize("leak", [PER_UNIT, TRAINED], ids=["fixed", "trained"])
+    def test_a_stack_and_a_recording_carry_alike(self, rule: Any, leak: Any) -> None:
+        nodes = elman(4, [6], 3, 2, leak=leak, train_leak=leak is TRAINED)
+        stacked, made = filled(nodes, stack=2), rule(online=True)
         inputs, targets = (as_rows(each) for each in batch_for(stacked))
         recorded, carried, expected = RecordedUpdate(stacked, made), dict(inputs), dict(inputs)
         for seed in range(6):
@@ -364,12 +400,15 @@ class TestOnline:
             update(graph, rule(online=True), {**inputs, "trace of hidden": torch.zeros(6, 7)}, targets)
 
 
+@pytest.mark.parametrize(
+    "options", [{"leak": PER_UNIT}, {"leak": TRAINED, "train_leak": True}], ids=["fixed", "trained"]
+)
 @pytest.mark.parametrize("length", [1, 2, STEPS])
-def test_the_mean_of_uoro_over_chunks_is_rtrl(length: int) -> None:
-    graph = filled(elman(4, [6], 3, STEPS, leak=PER_UNIT))
+def test_the_mean_of_uoro_over_chunks_is_rtrl(length: int, options: Any) -> None:
+    graph = filled(elman(4, [6], 3, STEPS, **options))
     inputs, targets = batch_for(graph, 1)
     draws, total = 1500, {}
-    chunked = [graph.sharing(elman(4, [6], 3, steps, leak=PER_UNIT)) for steps in (length, STEPS % length or length)]
+    chunked = [graph.sharing(elman(4, [6], 3, steps, **options)) for steps in (length, STEPS % length or length)]
     for _ in range(8):
         carried: dict[str, Tensor] = {"hidden": inputs["hidden[0]"].expand(draws, -1)}
         summed: dict[str, Tensor] = {}

@@ -16,6 +16,7 @@ from helpers import filled, skip_net, small_mlp
 import seqlra
 from seqlra import Graph, SeqlraError, elman, initialize, load, mlp, predict, save
 from seqlra.network.losses import OUTPUT_LOSSES
+from seqlra.network.plain import to_plain
 from seqlra.network.units import discretizer
 from seqlra.rules import DirectFeedbackAlignment, LRAFeedback, SlopeAnnealing
 from seqlra.training import runs
@@ -32,6 +33,12 @@ NETS: dict[str, tuple[Any, list[Any]]] = {
     "blocks of three": (mlp(5, [6, 9], 3, discretizer=discretizer("lwta", 3)), []),
     "a recurrent one": (elman(3, [7, 5], 2, 4, output=seqlra.masked("gaussian"), across_time=True), []),
     "a leaky recurrent one": (elman(3, [7, 5], 2, 4, output=seqlra.masked("gaussian"), leak=0.3), []),
+    "a recurrent one of trained leaks": (
+        elman(
+            3, [7], 2, 4, leak=[0.3, 0.2, 0.9, 0.5, 0.6, 0.1, 0.8], train_leak=True, output=seqlra.masked("gaussian")
+        ),
+        [],
+    ),
     "a diagonal recurrent one": (elman(3, [7, 5], 2, 4, across_time=True, recurrence="diagonal"), []),
     "a unit of one's own": (mlp(5, [6], 3, ARCTAN), [ARCTAN]),
     "losses of one's own": (elman(3, [7], 2, 4, output=seqlra.masked(OWN_LOSS)), [OWN_LOSS]),
@@ -70,6 +77,13 @@ def test_what_a_rule_adds_to_the_graph_comes_back(rule: Any, tmp_path: Path) -> 
     assert all(torch.equal(tensor, back.state_dict()[key]) for key, tensor in graph.state_dict().items())
 
 
+def test_a_file_says_of_trained_leaks_only_where_there_are_some() -> None:
+    for train in (False, True):
+        plain = to_plain(elman(3, [7], 2, 2, leak=0.3, train_leak=train))
+        assert {node.get("trained_leak") for node in plain if node.get("leak")} == {"a" if train else None}
+        assert any("trained_leak" in node for node in plain) == train
+
+
 def test_a_stack_comes_back(tmp_path: Path) -> None:
     graph = filled(small_mlp(), stack=3)
     save(graph, tmp_path / "net.pt")
@@ -81,6 +95,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "text": {"hidden": (9, 6), "streams": 500, "unroll": 7},
     "one layer": {"hidden": (9,), "streams": 500, "unroll": 7, "rule": "backprop"},
     "leaky": {"hidden": (9,), "streams": 500, "unroll": 7, "leak": 0.4, "recurrence": "diagonal", "feedback": "fixed"},
+    "trained leaks": {"hidden": (9, 6), "streams": 500, "unroll": 7, "leak": 0.4, "train_leak": True},
     "generated": {"dataset": "copy", "length": 25, "hidden": (9,), "held_out": 5, "valid": 5},
     "pixels": {"dataset": "mnist-sample-rows", "hidden": (9,), "valid": 14_900},
 }
@@ -101,7 +116,7 @@ def test_a_run_directory_is_read_without_its_data(name: str, tmp_path: Path, mon
     inputs = {name: node.units for name, node in zip("xy", best.graph.inputs[-1:], strict=False)}
     x = (
         torch.randint(inputs["x"], (3, 28))
-        if name in ("text", "one layer", "leaky")
+        if name in ("text", "one layer", "leaky", "trained leaks")
         else torch.rand(3, 28, inputs["x"])
     )
     x = torch.rand(3, inputs["x"]) if name == "mlp" else x[:, :25] if name == "generated" else x

@@ -120,6 +120,7 @@ GIVEN = {
         "tokens": ("--tokens words", "words"),
         "max_words": ("--max-words 99", 99),
         "leak": ("--leak 0.5", 0.5),
+        "train_leak": ("--leak 0.5 --train-leak", True),
         "recurrence": ("--recurrence diagonal", "diagonal"),
         "streams": ("--streams 5", 5),
         "unroll": ("--unroll 6", 6),
