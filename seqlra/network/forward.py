@@ -47,7 +47,7 @@ class ForwardPass:
 
     def __init__(self, graph: Graph, inputs: Tensor | Mapping[str, Tensor]) -> None:
         self.graph = graph
-        inputs, self.traces = _without_traces(inputs)
+        inputs, self.traces = _without_traces(graph, inputs)
         self.traces_left: dict[str, Tensor] = {}
         wanted, allocated = graph.layout.given, graph.layout.allocated
         _demand_plain_mode()
@@ -221,10 +221,14 @@ def rows_of(tensor: Tensor, rows: slice) -> Tensor:
     return tensor if rows.start == 0 and rows.stop == tensor.shape[-2] else tensor[..., rows, :]
 
 
-def _without_traces(inputs: Any) -> tuple[Any, dict[str, Tensor]]:
+def _without_traces(graph: Graph, inputs: Any) -> tuple[Any, dict[str, Tensor]]:
+    """The inputs of the graph, and the traces of its layers."""
     if not isinstance(inputs, Mapping):
         return inputs, {}
     traces = {name: given for name, given in inputs.items() if str(name).startswith(TRACE)}
+    known = {TRACE + layer.name for layer in graph.layers}
+    if not traces.keys() <= known:
+        raise SeqlraError(f"no layer has the traces {', '.join(traces.keys() - known)}; accepted: those of `carried`")
     return {name: given for name, given in inputs.items() if name not in traces}, traces
 
 

@@ -398,6 +398,8 @@ class TestOnline:
         inputs, targets = (as_rows(each) for each in batch_for(graph))
         with pytest.raises(SeqlraError, match="trace of hidden must be"):
             update(graph, rule(online=True), {**inputs, "trace of hidden": torch.zeros(6, 7)}, targets)
+        with pytest.raises(SeqlraError, match="no layer has the traces trace of hiden"):
+            update(graph, rule(online=True), {**inputs, "trace of hiden": torch.zeros(6, 7)}, targets)
 
 
 @pytest.mark.parametrize(
