@@ -30,12 +30,15 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "uoro": ("UORO", {"rule": "uoro"}),
     "dfa": ("DFA", {"rule": "dfa"}),
     "dni": ("DNI", {"rule": "dni"}),
+    "bptt-trained": ("BPTT, trained leak", {"rule": "backprop", "train_leak": True}),
+    "all-steps-trained": ("LRA, learned, all steps, trained leak", {"rule": "lra-fdbk", **MIRROR, "train_leak": True}),
+    "e-prop-trained": ("e-prop, symmetric, trained leak", {"rule": "e-prop", "train_leak": True}),
 }
 """By the end of a cell's name: the words of a row, and the options that differ. RTRL's updates are BPTT's over a chunk,
 so it is not trained."""
 
-ON_TEXT_ALONE = ("dfa", "dni")
-"""DFA needs an output at every step, and DNI a later chunk."""
+ON_TEXT_ALONE = ("dfa", "dni", "bptt-trained", "all-steps-trained", "e-prop-trained")
+"""DFA needs an output at every step, and DNI a later chunk; leaks are trained there alone to save time."""
 
 UNITS, UNROLL = 64, 50
 TEXT_LRS, MEMORY_LRS = (0.003, 0.01, 0.03, 0.1), (0.001, 0.003, 0.01, 0.03)
@@ -200,6 +203,7 @@ NOTE = (
     "that falls to 0; *validation at BPTT's time* is what a rule had reached when BPTT was done. Tasks: mini-batches "
     "of 20 new sequences. The angle is that between the updates of all parameters and those "
     "of BPTT, over the last epoch. RTRL is BPTT forward in time, so it has no row of its own. DFA needs an "
-    "output at every step and DNI chunks that follow each other, so they are on text alone. Times are of this machine "
+    "output at every step and DNI chunks that follow each other, so they are on text alone, as are trained leaks (one "
+    "number, from the same start; in all other rows the leak is fixed). Times are of this machine "
     "with whatever else it did, and of models trained side by side; `seqlra bench rnn --online` measures them apart."
 )

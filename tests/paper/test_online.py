@@ -39,7 +39,7 @@ def done(store: Reproduction, cell: Cell, figure: float, name: str, solved_at: i
 def test_every_rule_has_the_same_number_of_step_sizes_on_what_it_is_defined_for() -> None:
     for scale in ("quick", "paper"):
         cells = Online().cells_at(scale, CPU)
-        assert len(cells) == 4 * 11 + 3 * 4 * 9
+        assert len(cells) == 4 * 14 + 3 * 4 * 9
         assert len({cell.name for cell in cells}) == len(cells)
         names = {cell.config(1, 0, CPU).rule["name"] for cell in cells}
         assert names == {"backprop", "lra-fdbk", "rflo", "e-prop", "snap-1", "uoro", "dfa", "dni"}
