@@ -97,11 +97,11 @@ def _mean_and_range(figures: Sequence[float]) -> str:
 
 def bench_table(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
     """What ``seqlra bench NAME --json`` printed, once or several times: medians and ranges over the times; of one time,
-    the range within it."""
+    the range within it. The mode of ``torch.compile`` that was fastest may be another each time."""
     cases: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for run in runs:
         for case in run["cases"]:
-            cases.setdefault((case["case"], case["rival"]), []).append(case)
+            cases.setdefault((case["case"], case["rival"].partition(" (")[0]), []).append(case)
     measured = any(case.get("ours_mib") is not None for each in cases.values() for case in each)
     memory = ("ours MiB", "rival MiB") if measured else ()
     rows = [("case", "rival", "ratio", "ours ms", "rival ms", "of the rate of products", *memory)]
@@ -109,7 +109,8 @@ def bench_table(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
         middle = {key: statistics.median(one[key] for one in each) for key in ("ours_ms", "rival_ms")}
         mib = (f"{statistics.median(one[key] for one in each):.1f}" for key in ("ours_mib", "rival_mib") if measured)
         times = (f"{middle['ours_ms']:.2f}", f"{middle['rival_ms']:.2f}")
-        rows.append((case, rival, _ratio(each, len(runs)), *times, _of_limit(each), *mib))
+        modes = " or ".join(dict.fromkeys(one["rival"].removeprefix(rival).strip(" ()") for one in each))
+        rows.append((case, f"{rival} ({modes})" if modes else rival, _ratio(each, len(runs)), *times, _of_limit(each), *mib))
     means = "; ".join(f"{which} {_middle(means)}" for which, means in _geometric_means(runs).items())
     apart = f"; {len(runs)} times, minutes apart" if len(runs) > 1 else ""
     where = f"{runs[0]['device']}, {runs[0]['threads']} threads"

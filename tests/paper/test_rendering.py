@@ -74,6 +74,15 @@ def test_a_bench_that_ran_several_times_has_medians_and_ranges() -> None:
     assert text[-1] == "Geometric means: ours against eager 2.00 (2.00 to 5.00)."
 
 
+def test_a_case_is_one_row_whatever_mode_was_fastest() -> None:
+    case: dict[str, Any] = {"case": "a", "ours_ms": 1.0, "rival_ms": 2.0, "of_limit": None}
+    run: dict[str, Any] = {"device": "cpu", "threads": 2, "geometric_means": {}}
+    modes = {"default": 1.0, "C++ wrapper": 2.0, "reduce-overhead": 3.0}
+    runs = [{**run, "cases": [{**case, "rival": f"compiled ({mode})", "ratio": r}]} for mode, r in modes.items()]
+    (row,) = bench_table("mlp", runs).splitlines()[4:-2]
+    assert row.startswith("| a | compiled (default or C++ wrapper or reduce-overhead) | 2.00 (1.00 to 3.00) |")
+
+
 def test_the_committed_page_is_what_the_committed_figures_give(seqlra: Run, tmp_path: Path) -> None:
     if not RESULTS.exists():
         pytest.skip("no results beside the tests")  # the copy that defects are planted in
