@@ -110,7 +110,9 @@ def bench_table(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
         mib = (f"{statistics.median(one[key] for one in each):.1f}" for key in ("ours_mib", "rival_mib") if measured)
         times = (f"{middle['ours_ms']:.2f}", f"{middle['rival_ms']:.2f}")
         modes = " or ".join(dict.fromkeys(one["rival"].removeprefix(rival).strip(" ()") for one in each))
-        rows.append((case, f"{rival} ({modes})" if modes else rival, _ratio(each, len(runs)), *times, _of_limit(each), *mib))
+        rows.append(
+            (case, f"{rival} ({modes})" if modes else rival, _ratio(each, len(runs)), *times, _of_limit(each), *mib)
+        )
     means = "; ".join(f"{which} {_middle(means)}" for which, means in _geometric_means(runs).items())
     apart = f"; {len(runs)} times, minutes apart" if len(runs) > 1 else ""
     where = f"{runs[0]['device']}, {runs[0]['threads']} threads"
