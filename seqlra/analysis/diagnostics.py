@@ -146,12 +146,7 @@ def _layers(graph: Graph) -> dict[str, list[Tensor]]:
     """The parameters that each subgraph uses, by the name that its steps share."""
     layers: dict[str, dict[Tensor, None]] = {}
     for layer in graph.layers:
-        used = layers.setdefault(layer.name, {})  # a set that keeps its order
-        used.update((graph.weights[connection.weight], None) for connection in layer.into)
-        if layer.subgraph.bias is not None:
-            used[graph.biases[layer.subgraph.bias]] = None
-        if layer.subgraph.trained_leak is not None:
-            used[graph.leaks[layer.subgraph.trained_leak]] = None
+        layers.setdefault(layer.name, {}).update(dict.fromkeys(graph.used_by(layer)))  # a set that keeps its order
     return {name: list(used) for name, used in layers.items()}
 
 

@@ -42,10 +42,17 @@ what of it the engine alone gives."""
 
 
 def rnn_case(
-    label: str, hidden: int, streams: int, unroll: int, symbols: int, device: torch.device, rounds: int
+    label: str,
+    hidden: int,
+    streams: int,
+    unroll: int,
+    symbols: int,
+    device: torch.device,
+    rounds: int,
+    compiled: bool = False,
 ) -> Case:
-    """One update of an Elman network by one of `RULES` against ``torch.nn.RNN`` + autograd BPTT, both with Adam, same
-    sizes.
+    """One update of an Elman network by one of `RULES`, as it is or compiled, against ``torch.nn.RNN`` + autograd
+    BPTT, both with Adam, same sizes.
 
     Both include the forward pass, the loss, the updates and the optimizer's step. The tokens are random.
     """
@@ -54,11 +61,12 @@ def rnn_case(
     graph = Graph(elman(symbols, [hidden], symbols, unroll, across_time=rule.window != 0))
     initialize(graph, 0, "reservoir", rule=rule).to(device)
     name = f"{label}, {hidden} units, {streams} streams, K = {unroll}, {symbols} symbols"
+    name += ", compiled" if compiled else ""
     sweeps = 2 if rule.window is None else rule.window + 1
     return alternate(
         name,
         BPTT,
-        _ours(graph, rule, tokens, targets),
+        _ours(graph, rule, tokens, targets, compiled),
         _bptt(hidden, symbols, tokens, targets),
         rounds,
         operations(hidden, streams * unroll, symbols, sweeps),
@@ -146,9 +154,9 @@ def operations(hidden: int, rows: int, symbols: int, sweeps: int) -> int:
 BPTT = "nn.RNN, autograd BPTT, Adam"
 
 
-def _ours(graph: Graph, rule: Rule, tokens: Tensor, targets: Tensor) -> Update:
+def _ours(graph: Graph, rule: Rule, tokens: Tensor, targets: Tensor, compiled: bool = False) -> Update:
     inputs = {"x": tokens.flatten(), **null_state(graph, tokens.shape[1])}
-    return ours(graph, rule, "adam", inputs, targets.flatten())
+    return ours(graph, rule, "adam", inputs, targets.flatten(), compiled)
 
 
 def _bptt(hidden: int, symbols: int, tokens: Tensor, targets: Tensor) -> Update:

@@ -129,6 +129,9 @@ def rnn(
         float,
         typer.Option(help="For a second case, on text: skip predictions whose loss is under this; 0: no such case."),
     ] = 0.5,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="The first case through torch.compile, too: a minute to compile.")
+    ] = False,
     online: Annotated[
         bool, typer.Option("--online", help="Time and memory of every online rule instead, at 128, 256, 512 units.")
     ] = False,
@@ -144,6 +147,8 @@ def rnn(
 
     where, count = _machine(device, threads)
     if online:
+        if compiled:
+            raise SeqlraError("--compiled goes without --online")
         sizes = (hidden,) if hidden else (128, 256, 512)
         _report(_online_cases(rules, sizes, streams, unroll, symbols, where, rounds), where, count, rounds, json)
         return
@@ -151,6 +156,8 @@ def rnn(
         raise SeqlraError("--rules says which rules --online times; give that, too")
     hidden = hidden or 256
     cases = [rnn_case(label, hidden, streams, unroll, symbols, where, rounds) for label in RULES]
+    if compiled:
+        cases.append(rnn_case(next(iter(RULES)), hidden, streams, unroll, symbols, where, rounds, compiled))
     if epsilon:
         cases.append(rnn_skip_case(hidden, streams, unroll, where, rounds, epsilon))
     _report(cases, where, count, rounds, json)

@@ -50,7 +50,7 @@ From = Annotated[
     list[Path] | None,
     option(BOOKKEEPING, "Take over finished runs of another OUT or a runs.jsonl; may be repeated.", False, "--from"),
 ]
-NoTrain = Annotated[bool, option(BOOKKEEPING, "Write the pages of the runs that are there, only.", name="--no-train")]
+NoTrain = Annotated[bool, option(BOOKKEEPING, "Only write the pages, of the runs that are there.", name="--no-train")]
 To = Annotated[Path | None, option(BOOKKEEPING, "publish, render: the folder they write.", "results/paper, results")]
 
 
@@ -205,11 +205,17 @@ def _run(reproduction: Reproduction, work: Work, workers: Workers | None, json: 
     from seqlra.training.trainer import Stopped
 
     pages: dict[str, Any] = {}
+    todo = None if workers is None else Todo(reproduction, work)
     try:
-        if workers is not None:
-            _train(workers, reproduction, work)
-        for exhibit, _, _ in work:
-            if (page := _page(exhibit, reproduction, alone=workers is not None or len(work) == 1)) is not None:
+        if workers is not None and todo is not None and not workers.alone:
+            _train_by(workers, reproduction, work, todo)
+        for exhibit, cells, scale in work:
+            if todo is not None:
+                _train(exhibit, reproduction, cells, scale, todo)
+            elif unlike := reproduction.unlike(cells):
+                other = f"{len(unlike)} runs with other settings than those of this version, such as {unlike[0]}"
+                print(f"{exhibit.name} shows {other}", file=sys.stderr)
+            if (page := _page(exhibit, reproduction, strict=workers is not None or len(work) == 1)) is not None:
                 pages[exhibit.name] = [entry.to_dict() for entry in page.entries]
                 for title, shown in [(exhibit.title, page.rows), *((s.heading, s.rows) for s in page.sections)]:
                     if shown:
@@ -224,32 +230,29 @@ def _run(reproduction: Reproduction, work: Work, workers: Workers | None, json: 
         json_line({"out": str(reproduction.path), "exhibits": pages})
 
 
-def _page(exhibit: Exhibit, reproduction: Reproduction, alone: bool) -> Page | None:
-    """Write the page of an exhibit. One of many that runs do not suffice for is left out, and a line says so."""
+def _train(exhibit: Exhibit, reproduction: Reproduction, cells: list[Cell], scale: Scale, todo: Todo) -> None:
+    """Train and measure what is left of an exhibit; each time, write its page."""
+    from seqlra.paper.exhibit import write
+
+    for group in reproduction.groups(cells, scale):
+        for members in reproduction.left(group.name, group.specs):
+            reproduction.train(group.name, members, todo.watching)
+            write(exhibit, reproduction)
+    exhibit.measure(reproduction, cells)
+
+
+def _page(exhibit: Exhibit, reproduction: Reproduction, strict: bool) -> Page | None:
+    """Write the page of an exhibit. Unless ``strict``, one that runs do not suffice for is left out, and a line says
+    so."""
     from seqlra.paper.exhibit import write
 
     try:
         return write(exhibit, reproduction)
     except SeqlraError as error:
-        if alone:
+        if strict:
             raise
         print(f"{exhibit.name} is left out: {error}", file=sys.stderr)
         return None
-
-
-def _train(workers: Workers, reproduction: Reproduction, work: Work) -> None:
-    """Train and measure what is left, and write the page of an exhibit each time that it changes."""
-    from seqlra.paper.exhibit import write
-
-    todo = Todo(reproduction, work)
-    if not workers.alone:
-        _train_by(workers, reproduction, work, todo)
-    for exhibit, cells, scale in work:
-        for group in reproduction.groups(cells, scale):
-            for members in reproduction.left(group.name, group.specs):
-                reproduction.train(group.name, members, todo.watching)
-                write(exhibit, reproduction)
-        exhibit.measure(reproduction, cells)
 
 
 def _train_by(workers: Workers, reproduction: Reproduction, work: Work, todo: Todo) -> None:

@@ -101,6 +101,15 @@ class Graph(nn.Module):
         """What every rule trains, and how many axes of it belong to one model."""
         return (self.weights, 2), (self.biases, 1), (self.leaks, 1)
 
+    def used_by(self, layer: Layer) -> list[Tensor]:
+        """The parameters of a layer: a weight matrix for each of its connections, its bias and its trained leak."""
+        used = [self.weights[connection.weight] for connection in layer.into]
+        if layer.subgraph.bias is not None:
+            used.append(self.biases[layer.subgraph.bias])
+        if layer.subgraph.trained_leak is not None:
+            used.append(self.leaks[layer.subgraph.trained_leak])
+        return used
+
     @torch.no_grad()
     def start_leaks(self) -> None:
         """Set the leaks that are trained to where the list says that they begin."""

@@ -126,6 +126,16 @@ class Reproduction(RunStore):
             return None
         return Found(wanted, tuple(run for _, run in sorted(runs[wanted].items())))
 
+    def unlike(self, cells: Sequence[Cell]) -> list[str]:
+        """The runs of these cells that `found` finds and that have other settings than this version would train."""
+        names = []
+        for cell in cells:
+            if (found := self.found(cell)) is not None:
+                seeds = (int(run.path.name.rpartition("-seed")[2]) for run in found.runs)
+                members = (self.member(cell, found.epochs, seed) for seed in seeds)
+                names += [member.folder for member in members if self._is_unlike(member)]
+        return names
+
     def _finished(self, cell: Cell) -> dict[int, dict[int, RunDirectory]]:
         """By epochs and seed the finished runs of a cell."""
         runs: dict[int, dict[int, RunDirectory]] = {}
@@ -138,12 +148,15 @@ class Reproduction(RunStore):
 
     def _check(self, member: RunSpec) -> None:
         """Raise `SeqlraError` where a run of that name has other settings."""
-        run = self.run_of(member)
-        if run.config.exists() and _settings(read_config(run)) != _settings(member.config):
+        if self._is_unlike(member):
             raise SeqlraError(
-                f"{run.path} was run with other settings than those of this version; "
+                f"{self.run_of(member).path} was run with other settings than those of this version; "
                 "remove it to run it again, or choose another --out"
             )
+
+    def _is_unlike(self, member: RunSpec) -> bool:
+        run = self.run_of(member)
+        return run.config.exists() and _settings(read_config(run)) != _settings(member.config)
 
 
 def _settings(config: Config) -> Config:

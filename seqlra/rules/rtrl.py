@@ -80,11 +80,7 @@ def columns(graph: Graph) -> dict[Tensor, slice]:
     names: dict[Tensor, None] = {}
     for layer in graph.layers:
         if not layer.subgraph.is_output:
-            names.update(dict.fromkeys(graph.weights[c.weight] for c in layer.into))
-            if layer.subgraph.bias is not None:
-                names[graph.biases[layer.subgraph.bias]] = None
-            if layer.subgraph.trained_leak is not None:
-                names[graph.leaks[layer.subgraph.trained_leak]] = None
+            names.update(dict.fromkeys(graph.used_by(layer)))
     found, start = {}, 0
     for parameter in names:
         size = parameter[0].numel() if graph.stack else parameter.numel()

@@ -71,12 +71,8 @@ def by_parameter(graph: Graph, layers: Iterable[tuple[Layer, Tensor]]) -> dict[T
     """Updates ``(*stack, sources, units)`` of layers, of all sources of `changes_of`, as those of the parameters."""
     found: dict[Tensor, Tensor] = {}
     for layer, update in layers:
-        parameters = [graph.weights[connection.weight] for connection in layer.into]
-        sizes = [weight.shape[-2] for weight in parameters]
-        if layer.subgraph.bias is not None:
-            parameters.append(graph.biases[layer.subgraph.bias])
-        if layer.subgraph.trained_leak is not None:
-            parameters.append(graph.leaks[layer.subgraph.trained_leak])
+        parameters = graph.used_by(layer)
+        sizes = [graph.weights[connection.weight].shape[-2] for connection in layer.into]
         sizes += [1] * (len(parameters) - len(sizes))
         for parameter, rows in zip(parameters, update.split(sizes, -2), strict=True):
             part = over_units(rows, parameter).reshape(parameter.shape)

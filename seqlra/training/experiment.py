@@ -215,13 +215,8 @@ def unroll(config: Config, vocabulary: Vocabulary) -> Unroll:
     net = config.network
     g = discretizer(net.discretizer, net.block_size)
     symbols = len(vocabulary)
-    options: dict[str, Any] = {"across_time": net.across_time, "recurrence": net.recurrence, **_leak(net)}
+    options: dict[str, Any] = {"across_time": net.across_time, **net.memory}
     return lambda steps: elman(symbols, net.hidden, symbols, steps, net.activation, g, net.loss, **options)
-
-
-def _leak(net: Network) -> dict[str, Any]:
-    """What `elman` takes of the leak."""
-    return {"leak": net.leak, "train_leak": net.train_leak}
 
 
 def task_of(
@@ -281,7 +276,7 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
     data, net = config.data, config.network
     g = discretizer(net.discretizer, net.block_size)
     elman(
-        1, net.hidden, 1, 1, net.activation, g, net.loss, **_leak(net)
+        1, net.hidden, 1, 1, net.activation, g, net.loss, **net.memory
     )  # refuses units that make no sense before data is loaded
     sequences: GeneratedSequences | SequenceSplits
     if isinstance(data, Generated):
@@ -299,7 +294,7 @@ def _sequences(config: Config, device: torch.device) -> tuple[LabeledSequences, 
         sequences = pixel_sequences(images, images.width if about.rows else 1)
     task = LabeledSequences(sequences, config.optimization.batch_size or 1, data.seed)
     options = {"activation": net.activation, "discretizer": g, "loss": net.loss, "across_time": net.across_time}
-    return task, task.elman(net.hidden, **options, **_leak(net), recurrence=net.recurrence), None
+    return task, task.elman(net.hidden, **options, **net.memory), None
 
 
 def _rows(config: Config, device: torch.device) -> tuple[LabeledSequences, Nodes, None]:

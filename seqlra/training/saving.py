@@ -80,9 +80,8 @@ def _nodes_of(config: Config, tensors: Mapping[str, Tensor], file: Path) -> list
     if isinstance(config.data, Images):
         return mlp(inputs, net.hidden, outputs, net.activation, g, net.loss)
     steps, output, at = _over_time(config)
-    options: dict[str, Any] = {"leak": net.leak, "train_leak": net.train_leak, "recurrence": net.recurrence}
     return elman(
-        inputs, net.hidden, outputs, steps, net.activation, g, net.loss, output, net.across_time, at, **options
+        inputs, net.hidden, outputs, steps, net.activation, g, net.loss, output, net.across_time, at, **net.memory
     )
 
 

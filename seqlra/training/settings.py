@@ -102,6 +102,11 @@ class Network(Checked):
         Option("Start from the chosen weights of this run, trained by any rule.", NETWORK, "--weight-init", kind=Path),
     ] = None
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """How its units remember, in the words of `elman`."""
+        return {"leak": self.leak, "train_leak": self.train_leak, "recurrence": self.recurrence}
+
 
 SUITS = "suits the units"
 WINDOWS = "full; 0 where lra-fdbk has fixed E, and by lra-diff"

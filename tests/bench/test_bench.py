@@ -112,6 +112,7 @@ def test_bench_rnn_online_has_time_and_memory_and_names_what_is_too_large(monkey
     monkeypatch.setattr(of_rnn, "MOST", 10)
     small = " ".join(("--rules rtrl", *sizes))
     refused = {f"--online {small}": "too large", "--online --rules no": "unknown rule", "--rules rflo": "give that"}
+    refused["--online --compiled"] = "goes without"
     for line, words in refused.items():
         with pytest.raises(SeqlraError, match=words):
             CliRunner().invoke(app, ["bench", "rnn", *line.split()], catch_exceptions=False)

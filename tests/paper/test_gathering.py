@@ -35,9 +35,14 @@ def test_two_folders_become_one_and_what_is_there_stays(tmp_path: Path) -> None:
     store_of(tmp_path / "here", 11.0, PHASES[:1])
     there = store_of(tmp_path / "there", 12.0, PHASES)
     (there.path / "begun-3ep-seed0").mkdir()
+    begun = tmp_path / "here/fashion_mnist-3x256-backprop-finetuned-3ep-seed0"
+    begun.mkdir()
+    (begun / "checkpoint.pt").touch()  # gives way to the finished run
     assert gather(there.path, tmp_path / "here") == 3
     assert errors(tmp_path / "here") == [12.0, 12.0, 12.0, 11.0]  # by name: backprop, then lra, fine-tuned first
     assert not (tmp_path / "here/begun-3ep-seed0").exists()
+    assert not (begun / "checkpoint.pt").exists()
+    assert not (tmp_path / "here/.half").exists()
     for run in (tmp_path / "here").glob("*backprop*"):
         assert (run / "metrics.jsonl").read_text() == (there.path / run.name / "metrics.jsonl").read_text()
     assert gather(there.path, tmp_path / "here") == 0
@@ -64,7 +69,18 @@ def test_no_train_trains_nothing(seqlra: Run, tmp_path: Path) -> None:
     done = seqlra("reproduce table4 --no-train --out store")
     assert done.returncode == 0, done.stderr
     assert len(finished_runs(tmp_path / "store")) == 2
+    assert "other settings" not in done.stderr
     assert (tmp_path / "store/table4.md").exists()
+
+
+def test_runs_of_other_settings_are_named(seqlra: Run, tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store", 11.0, PHASES[:2])
+    config = next(store.path.glob("*lra-finetuned*")) / "config.json"
+    config.write_text(config.read_text().replace('"lr": 0.001', '"lr": 0.002'))
+    done = seqlra("reproduce table4 --no-train --out store")
+    assert f"table4 shows 1 runs with other settings than those of this version, such as {config.parent.name}" in (
+        done.stderr
+    )
 
 
 @pytest.mark.parametrize(("name", "given"), [("publish", "--from there"), ("list", "--no-train")])
@@ -81,13 +97,15 @@ def test_sources_go_with_tables(seqlra: Run, name: str, given: str) -> None:
         "no JSON",
         '{"run": "a"}',
         "[1]",
-        '{"run": "../a", "config": {"a": 1}, "result": {"a": 1}}',
-        '{"run": 1, "config": {}}',
+        '{"run": "../a-seed0", "config": {"a": 1}, "result": {"diverged": false}}',
+        '{"run": "..", "config": {}, "result": {"diverged": false}}',
+        '{"run": "a-seed0", "config": {}, "result": {}}',
+        '{"run": 1, "config": {}, "result": {"diverged": false}}',
     ],
 )
 def test_what_is_no_list_of_runs_is_refused_and_nothing_written(tmp_path: Path, lines: str) -> None:
     (tmp_path / "runs.jsonl").write_text(lines)
-    with pytest.raises(SeqlraError, match=r"runs\.jsonl (has no finished run|is damaged)"):
+    with pytest.raises(SeqlraError, match=r"runs\.jsonl (has no finished run|as a runs\.jsonl of)"):
         gather(tmp_path / "runs.jsonl", tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
